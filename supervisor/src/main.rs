@@ -1,0 +1,2 @@
+//! The `plugbay` command.
+fn main() {}

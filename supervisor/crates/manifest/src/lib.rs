@@ -1,1 +1,34 @@
-//! Filled by the commits that follow.
+//! What a plugin says of itself: `plugin.toml`, its checks, its discovery and its start order.
+//!
+//! ```text
+//! text ──parse──► Manifest ──┐
+//! dir ───load──► Package ────┼──resolve──► start order, or why not
+//! root ──discover──► Packages┘
+//! ```
+//!
+//! The text is hostile input: it is bounded, every problem is reported with its place, and nothing
+//! here runs a plugin, opens the network or follows a link out of the plugin's directory. What a
+//! manifest *asks for* is data; this crate does not know the sandbox that may grant it.
+
+mod limit;
+mod manifest;
+mod name;
+mod permission;
+mod quantity;
+
+pub use limit::{Limits, Restart, Supervision};
+pub use manifest::{
+    ConfigSpec, Dependencies, Dialect, Events, Framing, Manifest, MethodSpec, PluginInfo, Runtime,
+};
+pub use name::{NameError, PluginName};
+pub use permission::{
+    EnvGrant, FilesystemPermission, GrantPath, NetworkGrant, NetworkPermission, Permissions,
+    SystemCalls,
+};
+pub use quantity::{QuantityError, parse_duration, parse_size};
+
+/// The name of the manifest file in a plugin's directory.
+pub const FILE_NAME: &str = "plugin.toml";
+
+/// The longest manifest that is read, in bytes. Generous for people, small for the host.
+pub const MAX_BYTES: usize = 256 << 10;

@@ -1,0 +1,175 @@
+//! The manifest as data: what stands in a valid `plugin.toml`, defaults filled in.
+//!
+//! Serialized, a manifest has the shape and the key names of the file. It is made by
+//! [`parse`](crate::parse) and [`load`](crate::load) only; nothing here reads anything.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use semver::{Version, VersionReq};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    limit::{Limits, Supervision},
+    name::PluginName,
+    permission::Permissions,
+    quantity,
+};
+
+/// A whole, valid `plugin.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Manifest {
+    /// `[plugin]`: who it is.
+    pub plugin: PluginInfo,
+    /// `[runtime]`: how it is started and how it speaks.
+    pub runtime: Runtime,
+    /// `[methods.*]`: what may be called. Empty means: not declared, whatever the plugin answers.
+    pub methods: BTreeMap<String, MethodSpec>,
+    /// `[config]`: which configuration it takes.
+    pub config: ConfigSpec,
+    /// `[dependencies]`: what must be there before it starts.
+    pub dependencies: Dependencies,
+    /// `[permissions]`: what it asks to be opened.
+    pub permissions: Permissions,
+    /// `[limits]`: what it may use at most.
+    pub limits: Limits,
+    /// `[supervision]`: when it is restarted and how long things may take.
+    pub supervision: Supervision,
+    /// `[events]`: what it publishes and subscribes to.
+    pub events: Events,
+}
+
+/// `[plugin]`: who the plugin is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PluginInfo {
+    /// The name it is called by.
+    pub name: PluginName,
+    /// Its own version.
+    pub version: Version,
+    /// `type`: a free word that groups plugins of one kind (`scheduler`, `formatter`).
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// One or two sentences for people. Empty when not said.
+    pub description: String,
+    /// Who made it.
+    pub authors: Vec<String>,
+    /// The licence, as an SPDX expression by convention.
+    pub license: Option<String>,
+}
+
+/// `[runtime]`: how the plugin is started and how it speaks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Runtime {
+    /// Program and arguments; never empty. No shell is involved.
+    pub command: Vec<String>,
+    /// What is spoken over the pipes.
+    pub dialect: Dialect,
+    /// How one message is told from the next.
+    pub framing: Framing,
+}
+
+/// What a plugin speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Dialect {
+    /// Plugbay's own: JSON-RPC 2.0 with a handshake, progress, cancellation and host calls.
+    #[default]
+    Plugbay,
+    /// Plain JSON-RPC 2.0: no handshake; calls go out as they are and nothing else is expected.
+    Jsonrpc,
+}
+
+impl Dialect {
+    /// Every dialect, the default first.
+    pub const ALL: [Self; 2] = [Self::Plugbay, Self::Jsonrpc];
+
+    /// The word for it in `plugin.toml`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Plugbay => "plugbay",
+            Self::Jsonrpc => "jsonrpc",
+        }
+    }
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How messages are told apart on the pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Framing {
+    /// One JSON object per line.
+    #[default]
+    Line,
+    /// A `Content-Length` header before each object, as language servers do.
+    ContentLength,
+}
+
+impl Framing {
+    /// Every framing, the default first.
+    pub const ALL: [Self; 2] = [Self::Line, Self::ContentLength];
+
+    /// The word for it in `plugin.toml`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Line => "line",
+            Self::ContentLength => "content-length",
+        }
+    }
+}
+
+/// `[methods.NAME]`: one method that may be called.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[non_exhaustive]
+pub struct MethodSpec {
+    /// One sentence for people. Empty when not said.
+    pub description: String,
+    /// JSON Schema of the parameters, if declared.
+    pub params: Option<Value>,
+    /// JSON Schema of the result, if declared.
+    pub result: Option<Value>,
+    /// Calling it twice is as good as calling it once, so a lost call may be sent again.
+    pub idempotent: bool,
+    /// How long one call may take; `limits.call_timeout` when not said.
+    #[serde(serialize_with = "quantity::serialize_optional_duration")]
+    pub timeout: Option<Duration>,
+}
+
+/// `[config]`: which configuration the plugin takes.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[non_exhaustive]
+pub struct ConfigSpec {
+    /// JSON Schema of the configuration, also when the manifest has only lists of keys.
+    /// `None` when the manifest says nothing: any object is taken.
+    pub schema: Option<Value>,
+}
+
+/// `[dependencies]`: what must be there for the plugin to start.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Dependencies {
+    /// Which versions of Plugbay it works with.
+    pub plugbay: VersionReq,
+    /// Other plugins, started before it.
+    pub plugins: BTreeMap<PluginName, VersionReq>,
+}
+
+/// `[events]`: which topics the plugin publishes and listens to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Events {
+    /// Topics it may publish on.
+    pub publishes: Vec<String>,
+    /// Topic patterns delivered to it; `*` stands for one segment.
+    pub subscribes: Vec<String>,
+}

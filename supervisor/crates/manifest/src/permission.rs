@@ -1,0 +1,190 @@
+//! `[permissions]`: what a plugin asks to be opened. Deny by default.
+//!
+//! These are requests. Whether they are granted is decided, and how they are enforced is known,
+//! elsewhere (the engine and the sandbox).
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use serde::{Serialize, Serializer};
+
+/// All permissions asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Permissions {
+    /// The network.
+    pub network: NetworkPermission,
+    /// Files beyond the plugin's own directory and the system base.
+    pub filesystem: FilesystemPermission,
+    /// The system call profile.
+    pub system_calls: SystemCalls,
+    /// Environment variables.
+    pub env: Vec<EnvGrant>,
+}
+
+/// What is asked of the network.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkPermission {
+    /// `false`: no network at all.
+    #[default]
+    None,
+    /// `true`: the host's network without a filter.
+    Full,
+    /// A list: TCP to, or on, these only.
+    Only(Vec<NetworkGrant>),
+}
+
+/// One entry of the network list.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NetworkGrant {
+    /// `PORT` or `HOST:PORT`: connect.
+    Connect {
+        /// The host asked for; `None` means any.
+        host: Option<String>,
+        /// The TCP port.
+        port: u16,
+    },
+    /// `listen:PORT`: accept connections.
+    Listen {
+        /// The TCP port.
+        port: u16,
+    },
+}
+
+impl fmt::Display for NetworkGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect { host: Some(host), port } => write!(f, "{host}:{port}"),
+            Self::Connect { host: None, port } => write!(f, "{port}"),
+            Self::Listen { port } => write!(f, "listen:{port}"),
+        }
+    }
+}
+
+impl Serialize for NetworkGrant {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What is asked of the file system. The plugin's own directory is readable and executable to it
+/// in every case.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FilesystemPermission {
+    /// `"none"`: nothing beyond its own directory and the system base.
+    #[default]
+    None,
+    /// `"read-only"`: read whatever the host's user may read, write nothing.
+    ReadOnly,
+    /// `{ read, write, exec }`: these paths.
+    Paths {
+        /// Files and directories to read.
+        read: Vec<GrantPath>,
+        /// Files and directories to read, create, change and remove.
+        write: Vec<GrantPath>,
+        /// Files and directories to read and execute from.
+        exec: Vec<GrantPath>,
+    },
+}
+
+/// A path in a permission, as the manifest means it. Never has a `..`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GrantPath {
+    /// `/var/data`: as written.
+    Absolute(PathBuf),
+    /// `~/notes`: below the home directory of whoever runs the host.
+    Home(PathBuf),
+    /// `./data`, `data`, `$PLUGIN/data`: below the plugin's own directory.
+    Plugin(PathBuf),
+}
+
+impl GrantPath {
+    /// The absolute path it means, given the plugin's directory and the home directory.
+    /// `None` when it is below home and there is none.
+    ///
+    /// Pure text: symbolic links are not looked at, so whoever grants the path must check where it
+    /// really leads.
+    #[must_use]
+    pub fn locate(&self, plugin: &Path, home: Option<&Path>) -> Option<PathBuf> {
+        match self {
+            Self::Absolute(path) => Some(path.clone()),
+            Self::Home(rest) => home.map(|home| join(home, rest)),
+            Self::Plugin(rest) => Some(join(plugin, rest)),
+        }
+    }
+}
+
+/// `base/rest`, without a trailing slash when there is no rest.
+fn join(base: &Path, rest: &Path) -> PathBuf {
+    if rest.as_os_str().is_empty() { base.to_owned() } else { base.join(rest) }
+}
+
+impl fmt::Display for GrantPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absolute(path) => write!(f, "{}", path.display()),
+            Self::Home(rest) => write!(f, "~/{}", rest.display()),
+            Self::Plugin(rest) => write!(f, "./{}", rest.display()),
+        }
+    }
+}
+
+impl Serialize for GrantPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The named system call profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum SystemCalls {
+    /// Everything ordinary programs need, nothing else.
+    #[default]
+    Default,
+    /// For builds and tests: also scheduling calls and ptrace of own children.
+    Ci,
+}
+
+impl SystemCalls {
+    /// Every profile, the default first.
+    pub const ALL: [Self; 2] = [Self::Default, Self::Ci];
+
+    /// The word for it in `plugin.toml`, and the name of the profile in the sandbox.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Ci => "ci",
+        }
+    }
+}
+
+/// One environment variable.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EnvGrant {
+    /// Its name.
+    pub name: String,
+    /// The value to set; `None` passes the host's own value on, if there is one.
+    pub value: Option<String>,
+}
+
+impl fmt::Display for EnvGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "{}={value}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+impl Serialize for EnvGrant {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

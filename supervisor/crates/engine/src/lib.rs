@@ -1,1 +1,5 @@
-//! Filled by the commits that follow.
+//! The heart of Plugbay: starts plugins, calls them, restarts them.
+//!
+//! Rooms: `lifecycle` decides when a plugin is started, stopped and restarted (pure).
+
+pub mod lifecycle;

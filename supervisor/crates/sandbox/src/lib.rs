@@ -4,9 +4,8 @@
 //! tokio; it is synchronous, and (with the keeper) the only place with unsafe code.
 
 pub mod enforcement;
+pub mod seccomp;
 pub mod spec;
 
 pub use enforcement::{Enforcement, Layer, LayerReport, Status, TreeKill};
-pub use spec::{
-    Access, Base, FileGrant, Level, Limits, Network, NetworkMode, Profile, Spec,
-};
+pub use spec::{Access, Base, FileGrant, Level, Limits, Network, NetworkMode, Profile, Spec};

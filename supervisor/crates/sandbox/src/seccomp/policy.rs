@@ -1,0 +1,306 @@
+//! Profiles as rules: read from their files, checked, laid over one another.
+//!
+//! A policy knows names only; [`Policy::decisions`] turns it into numbers for one architecture and
+//! one variant. Nothing here knows BPF.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::OnceLock,
+};
+
+use super::{Arch, Variant, Verdict, constant, source, table};
+use crate::spec::Profile;
+
+/// The profiles' own texts, built in: name and content.
+const SOURCES: [(&str, &str); 2] = [
+    ("default", include_str!("../../profiles/default.json")),
+    ("ci", include_str!("../../profiles/ci.json")),
+];
+
+/// What is wrong with a profile.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// It is not JSON of the right shape.
+    #[error("the profile `{profile}` cannot be read: {problem}")]
+    Shape {
+        /// The profile.
+        profile: String,
+        /// What the JSON reader says, with line and column.
+        problem: String,
+    },
+    /// One of its rules makes no sense.
+    #[error("the rule `{rule}` of the profile `{profile}` {problem}")]
+    Rule {
+        /// The profile.
+        profile: String,
+        /// The rule's name.
+        rule: String,
+        /// What is wrong with it, as the sentence goes on.
+        problem: String,
+    },
+}
+
+/// A checked policy.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    verdicts: BTreeMap<&'static str, Verdict>,
+    checks: Vec<Check>,
+}
+
+#[derive(Debug, Clone)]
+struct Check {
+    name: String,
+    calls: Vec<&'static str>,
+    only: source::Only,
+    test: Test,
+}
+
+/// A verdict that counts when all conditions hold.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Test {
+    pub(super) conditions: Vec<Condition>,
+    pub(super) verdict: Verdict,
+}
+
+/// A question about the low 32 bits of one argument.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Condition {
+    pub(super) argument: u8,
+    pub(super) question: Question,
+}
+
+/// What is asked of these bits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Question {
+    /// With only the bits of `mask`, are they one of `values`?
+    Is { mask: u32, values: Vec<u32> },
+    /// With only the bits of `mask`, are they none of `values`?
+    IsNot { mask: u32, values: Vec<u32> },
+    /// Is any of these bits set?
+    HasAny(u32),
+}
+
+/// What becomes of one call: the first test that holds decides, else the last word.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Decision<'p> {
+    pub(super) tests: Vec<&'p Test>,
+    pub(super) otherwise: Verdict,
+}
+
+/// The policy of a built-in profile, read once per process.
+pub(super) fn of(profile: Profile) -> Result<&'static Policy, PolicyError> {
+    static DEFAULT: OnceLock<Policy> = OnceLock::new();
+    static CI: OnceLock<Policy> = OnceLock::new();
+    let (cell, name) = match profile {
+        Profile::Default => (&DEFAULT, "default"),
+        Profile::Ci => (&CI, "ci"),
+    };
+    match cell.get() {
+        Some(policy) => Ok(policy),
+        None => Policy::named(name, &SOURCES).map(|policy| cell.get_or_init(|| policy)),
+    }
+}
+
+impl Policy {
+    /// Reads the profile `name`, and what it extends, out of the given texts.
+    ///
+    /// # Errors
+    /// The text is not JSON of the right shape, or a rule makes no sense; both name the place.
+    pub fn named(name: &str, sources: &[(&str, &str)]) -> Result<Self, PolicyError> {
+        let mut chain = Vec::new();
+        let mut wanted = Some(name.to_owned());
+        while let Some(name) = wanted.take() {
+            let profile = read(&name, sources)?;
+            if chain.len() >= sources.len() {
+                return Err(shape(&name, "extends itself"));
+            }
+            wanted.clone_from(&profile.extends);
+            chain.push(profile);
+        }
+        let mut policy = Self::default();
+        for profile in chain.iter().rev() {
+            policy.lay_over(profile)?;
+        }
+        Ok(policy)
+    }
+
+    fn lay_over(&mut self, profile: &source::Profile) -> Result<(), PolicyError> {
+        let mut names = BTreeSet::new();
+        let mut decided = BTreeMap::new();
+        for group in &profile.groups {
+            let rule = Rule { profile: &profile.name, name: &group.name };
+            rule.named_once(&group.comment, &mut names)?;
+            let verdict = rule.verdict(&group.verdict)?;
+            for call in rule.calls(&group.calls)? {
+                if let Some(other) = decided.insert(call, &group.name) {
+                    return rule.fails(format!("lists `{call}`, which `{other}` lists already"));
+                }
+                self.verdicts.insert(call, verdict);
+            }
+        }
+        for check in &profile.checks {
+            let rule = Rule { profile: &profile.name, name: &check.name };
+            rule.named_once(&check.comment, &mut names)?;
+            let check = rule.check(check)?;
+            for call in &check.calls {
+                if self.verdicts.get(call) != Some(&Verdict::Allow) {
+                    return rule.fails(format!("looks at `{call}`, which no group allows"));
+                }
+            }
+            match self.checks.iter_mut().find(|old| old.name == check.name) {
+                Some(old) => *old = check,
+                None => self.checks.push(check),
+            }
+        }
+        Ok(())
+    }
+
+    /// Every named call of an architecture, in the order of the numbers, with what becomes of it.
+    pub(super) fn decisions(&self, arch: Arch, variant: &Variant) -> Vec<(u32, Decision<'_>)> {
+        let checks: Vec<_> = self.checks.iter().filter(|check| check.only.has(variant)).collect();
+        arch.calls()
+            .iter()
+            .filter_map(|(number, name)| {
+                let mut decision =
+                    Decision { tests: Vec::new(), otherwise: *self.verdicts.get(name)? };
+                for check in checks.iter().filter(|check| check.calls.contains(name)) {
+                    if check.test.conditions.is_empty() {
+                        decision.otherwise = check.test.verdict;
+                        break;
+                    }
+                    decision.tests.push(&check.test);
+                }
+                Some((*number, decision))
+            })
+            .collect()
+    }
+
+    /// The names of the checks that look at a call in some variant.
+    pub fn checks_of<'p>(&'p self, call: &'p str) -> impl Iterator<Item = &'p str> {
+        self.checks
+            .iter()
+            .filter(move |check| check.calls.contains(&call))
+            .map(|check| check.name.as_str())
+    }
+}
+
+impl source::Only {
+    fn has(&self, variant: &Variant) -> bool {
+        self.network.as_ref().is_none_or(|modes| modes.contains(&variant.network))
+            && self.listen.is_none_or(|listen| listen == variant.listen)
+            && self.ipc_namespace.is_none_or(|own| own == variant.ipc_namespace)
+    }
+}
+
+fn shape(profile: &str, problem: impl ToString) -> PolicyError {
+    PolicyError::Shape { profile: profile.to_owned(), problem: problem.to_string() }
+}
+
+fn read(name: &str, sources: &[(&str, &str)]) -> Result<source::Profile, PolicyError> {
+    let text = sources
+        .iter()
+        .find_map(|(other, text)| (*other == name).then_some(*text))
+        .ok_or_else(|| shape(name, "there is no such profile"))?;
+    let profile: source::Profile =
+        serde_json::from_str(text).map_err(|error| shape(name, error))?;
+    if profile.name != name {
+        return Err(shape(name, format!("it calls itself `{}`", profile.name)));
+    }
+    if profile.comment.is_empty() {
+        return Err(shape(name, "it has no comment"));
+    }
+    Ok(profile)
+}
+
+/// One rule while it is checked: errors name it.
+struct Rule<'s> {
+    profile: &'s str,
+    name: &'s str,
+}
+
+impl<'s> Rule<'s> {
+    fn fails<T>(&self, problem: impl Into<String>) -> Result<T, PolicyError> {
+        Err(PolicyError::Rule {
+            profile: self.profile.to_owned(),
+            rule: self.name.to_owned(),
+            problem: problem.into(),
+        })
+    }
+
+    fn named_once(&self, comment: &str, names: &mut BTreeSet<&'s str>) -> Result<(), PolicyError> {
+        if !names.insert(self.name) {
+            return self.fails("has the name of another");
+        }
+        if comment.is_empty() {
+            return self.fails("has no comment");
+        }
+        Ok(())
+    }
+
+    fn verdict(&self, text: &str) -> Result<Verdict, PolicyError> {
+        match constant::verdict(text) {
+            Some(verdict) => Ok(verdict),
+            None => self.fails(format!("has the unknown verdict `{text}`")),
+        }
+    }
+
+    fn calls(&self, names: &[String]) -> Result<Vec<&'static str>, PolicyError> {
+        let mut calls = Vec::with_capacity(names.len());
+        for name in names {
+            match table::known(name) {
+                Some(call) => calls.push(call),
+                None => return self.fails(format!("names the unknown call `{name}`")),
+            }
+        }
+        if calls.is_empty() {
+            return self.fails("names no call");
+        }
+        Ok(calls)
+    }
+
+    fn check(&self, check: &source::Check) -> Result<Check, PolicyError> {
+        let conditions: Result<_, _> = check.when.iter().map(|c| self.condition(c)).collect();
+        Ok(Check {
+            name: check.name.clone(),
+            calls: self.calls(&check.calls)?,
+            only: check.only.clone(),
+            test: Test { conditions: conditions?, verdict: self.verdict(&check.verdict)? },
+        })
+    }
+
+    fn condition(&self, condition: &source::Condition) -> Result<Condition, PolicyError> {
+        let source::Condition { argument, mask, is, is_not, has_any } = condition;
+        if *argument > 5 {
+            return self.fails(format!("asks for argument {argument}; they are numbered 0 to 5"));
+        }
+        let masked = || mask.as_deref().map_or(Ok(u32::MAX), |mask| self.value(mask));
+        let question = match (is, is_not, has_any) {
+            (Some(values), None, None) => {
+                Question::Is { mask: masked()?, values: self.values(values)? }
+            }
+            (None, Some(values), None) => {
+                Question::IsNot { mask: masked()?, values: self.values(values)? }
+            }
+            (None, None, Some(bits)) if mask.is_none() => Question::HasAny(self.value(bits)?),
+            _ => {
+                return self
+                    .fails("needs one of `is`, `is-not` and `has-any` (this one without `mask`)");
+            }
+        };
+        Ok(Condition { argument: *argument, question })
+    }
+
+    fn values(&self, expressions: &[String]) -> Result<Vec<u32>, PolicyError> {
+        if expressions.is_empty() {
+            return self.fails("compares with no value");
+        }
+        expressions.iter().map(|expression| self.value(expression)).collect()
+    }
+
+    fn value(&self, expression: &str) -> Result<u32, PolicyError> {
+        match constant::value(expression) {
+            Some(value) => Ok(value),
+            None => self.fails(format!("has the unknown value `{expression}`")),
+        }
+    }
+}

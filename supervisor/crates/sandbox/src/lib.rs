@@ -3,9 +3,27 @@
 //! `Spec → plan (pure) → layers → enforcement`. This crate knows nothing of plugins, JSON-RPC or
 //! tokio; it is synchronous, and (with the keeper) the only place with unsafe code.
 
+pub mod cgroup;
+pub mod child;
 pub mod enforcement;
+pub mod environment;
+pub mod launch;
+mod layers;
+pub mod machine;
+pub mod plan;
+mod record;
 pub mod seccomp;
+mod shim;
 pub mod spec;
+mod sys;
+mod tree;
+mod view;
 
+pub use child::{Cause, Child, Exit, Usage};
 pub use enforcement::{Enforcement, Layer, LayerReport, Status, TreeKill};
+pub use environment::{EnvGrant, scrub};
+pub use launch::{Launch, LaunchError, Launcher, Stdio, Wait};
+pub use machine::Machine;
+pub use plan::{PlanError, Rung};
+pub use record::Stage;
 pub use spec::{Access, Base, FileGrant, Level, Limits, Network, NetworkMode, Profile, Spec};

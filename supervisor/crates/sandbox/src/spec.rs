@@ -110,7 +110,9 @@ pub struct Network {
 }
 
 /// The network modes, from least to most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkMode {
     /// No network at all: an empty network namespace, no internet sockets.

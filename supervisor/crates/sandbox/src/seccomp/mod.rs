@@ -41,7 +41,7 @@ pub struct Filter {
 }
 
 /// What a filter depends on, beside the architecture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Variant {
     /// The named profile.
     pub profile: Profile,

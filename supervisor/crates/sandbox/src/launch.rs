@@ -1,0 +1,455 @@
+//! From a spec to a running, sealed process: tries the rungs of the ladder from the top, once, and
+//! remembers which one holds.
+//!
+//! [`Launcher::begin`] clones and returns at once; [`Launch::advance`] takes in what the inside
+//! reports, so that a caller with a poll loop (the keeper) is never blocked by a slow file system.
+//! The launcher must live in a single-threaded process: after the clone ordinary code runs in the
+//! copy, which is sound only if no other thread held a lock at that moment.
+
+use std::{
+    collections::HashMap,
+    ffi::OsString,
+    fs,
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::fs::DirBuilderExt as _,
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use nix::errno::Errno;
+use thiserror::Error;
+
+use crate::{
+    cgroup::Cgroup,
+    child::Child,
+    enforcement::{Enforcement, Layer, LayerReport, Status, TreeKill},
+    layers::confine::Image,
+    machine::Machine,
+    plan::{self, Plan, PlanError, Rights, Rung},
+    record::{self, Failure, Receiver, Record, Stage},
+    seccomp::{self, SeccompError, Variant},
+    shim::{self, Job},
+    spec::{Level, Limits, Spec},
+    sys::{self, Fork},
+};
+
+/// Why a process did not start. It never ran, not even half confined.
+#[derive(Debug, Error)]
+pub enum LaunchError {
+    /// The spec cannot be honoured on this machine at its level.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A step inside failed.
+    #[error("failed to {}{}: {}", stage.describe(), subject_text(subject), errno.desc())]
+    Stage {
+        /// Which step.
+        stage: Stage,
+        /// The kernel's reason.
+        errno: Errno,
+        /// The path or name concerned; may be empty.
+        subject: String,
+    },
+    /// The system call filter could not be compiled.
+    #[error(transparent)]
+    Filter(#[from] SeccompError),
+    /// The calling process has more than one thread.
+    #[error("a launcher needs a process with a single thread, this one has {0}")]
+    Threads(usize),
+    /// An argument, variable or path holds a NUL byte.
+    #[error("an argument, a variable or a path contains a NUL byte")]
+    Nul,
+}
+
+fn subject_text(subject: &str) -> String {
+    if subject.is_empty() { String::new() } else { format!(" `{}`", subject.escape_debug()) }
+}
+
+impl From<Failure> for LaunchError {
+    fn from(failure: Failure) -> Self {
+        Self::Stage { stage: failure.stage, errno: failure.errno, subject: failure.subject }
+    }
+}
+
+/// The three standard descriptors of the process.
+#[derive(Debug)]
+pub struct Stdio {
+    /// Becomes descriptor 0.
+    pub input: OwnedFd,
+    /// Becomes descriptor 1.
+    pub output: OwnedFd,
+    /// Becomes descriptor 2.
+    pub error: OwnedFd,
+}
+
+/// Starts sealed processes. One per launching process; keeps compiled filters and what it learned of
+/// the ladder.
+#[derive(Debug)]
+pub struct Launcher {
+    machine: Machine,
+    lost: Vec<(Rung, String)>,
+    filters: HashMap<Variant, Arc<[libc::sock_filter]>>,
+    sequence: u64,
+}
+
+impl Launcher {
+    /// Reads the machine's facts.
+    ///
+    /// # Errors
+    /// [`LaunchError::Threads`] when this process has more than one thread.
+    pub fn new() -> Result<Self, LaunchError> {
+        let threads = fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+        if threads > 1 {
+            return Err(LaunchError::Threads(threads));
+        }
+        Ok(Self {
+            machine: Machine::read(),
+            lost: Vec::new(),
+            filters: HashMap::new(),
+            sequence: 0,
+        })
+    }
+
+    /// The facts of this machine.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The rung on which the next process will be started, and why those above were lost.
+    #[must_use]
+    pub fn rung(&self, level: Level) -> (Rung, &[(Rung, String)]) {
+        let ladder = Rung::ladder(&self.machine, level);
+        let usable =
+            ladder.into_iter().find(|rung| !self.lost.iter().any(|(lost, _)| lost == rung));
+        (usable.unwrap_or(Rung::Bare), &self.lost)
+    }
+
+    /// Clones the first process of `spec` and returns while it seals itself.
+    ///
+    /// # Errors
+    /// [`LaunchError`]; nothing was executed.
+    pub fn begin(&mut self, spec: Spec, stdio: Stdio) -> Result<Launch, LaunchError> {
+        let mut launch = Launch::new(spec, stdio);
+        self.attempt(&mut launch)?;
+        Ok(launch)
+    }
+
+    /// Starts `spec` and waits until its program runs.
+    ///
+    /// # Errors
+    /// [`LaunchError`]; nothing was executed.
+    pub fn start(&mut self, spec: Spec, stdio: Stdio) -> Result<Child, LaunchError> {
+        let mut launch = self.begin(spec, stdio)?;
+        loop {
+            if let Some(child) = launch.advance(self, Wait::Block)? {
+                return Ok(child);
+            }
+        }
+    }
+
+    /// Clones on the best rung that is left, falling where the kernel refuses.
+    fn attempt(&mut self, launch: &mut Launch) -> Result<(), LaunchError> {
+        loop {
+            let level = launch.spec.level;
+            let (rung, lost) = self.rung(level);
+            let lost = lost.iter().map(|(_, why)| why.as_str()).collect::<Vec<_>>().join("; ");
+            let plan = plan::plan(&launch.spec, &self.machine, rung, &lost)?;
+            match self.clone_shim(launch, plan) {
+                Err(LaunchError::Stage { stage, errno, subject })
+                    if stage.belongs_to_rung() && rung != Rung::Bare =>
+                {
+                    self.give_up_rung(rung, stage, errno, &subject);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn give_up_rung(&mut self, rung: Rung, stage: Stage, errno: Errno, subject: &str) {
+        let why =
+            format!("failed to {}{}: {}", stage.describe(), subject_text(subject), errno.desc());
+        self.lost.push((rung, why));
+    }
+
+    fn clone_shim(&mut self, launch: &mut Launch, mut plan: Plan) -> Result<(), LaunchError> {
+        let filter = self.filter(plan.filter.as_ref())?;
+        let mut cgroup = self.cgroup(&launch.spec.limits, &plan);
+        let private =
+            if plan.private_tmp { Some(PrivateTmp::make(self.machine.uid)?) } else { None };
+        if let (Some(private), Some(landlock)) = (&private, &mut plan.landlock) {
+            landlock.files.push((private.0.clone(), Rights::Write));
+        }
+        let spec = &launch.spec;
+        let env: Vec<(OsString, OsString)> = relocate(&spec.env, private.as_ref());
+        let pairs = env.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+        let args = spec.args.iter().map(OsString::as_os_str);
+        let image = Image::new(&spec.program, args, pairs).map_err(|_nul| LaunchError::Nul)?;
+        let workdir = match &private {
+            Some(private) if spec.workdir == Path::new("/tmp") => private.0.clone(),
+            _ => spec.workdir.clone(),
+        };
+        let at_clone = Failure::at(Stage::Clone);
+        let (receiver, report) = record::pair().map_err(&at_clone)?;
+        let (status, status_inside) =
+            nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(&at_clone)?;
+        let standard =
+            [launch.stdio.input.as_fd(), launch.stdio.output.as_fd(), launch.stdio.error.as_fd()];
+        let mut forked = sys::fork(plan.namespaces, cgroup.as_ref().map(|cgroup| cgroup.as_fd()));
+        if cgroup.is_some() && forked.is_err() {
+            // A kernel or container that cannot clone into a cgroup still has the other rungs.
+            cgroup = None;
+            forked = sys::fork(plan.namespaces, None);
+        }
+        match forked.map_err(&at_clone)? {
+            Fork::Child => shim::run(Job {
+                plan: &plan,
+                image: &image,
+                workdir,
+                private_tmp: private.as_ref().map(|private| private.0.clone()),
+                filter: &filter,
+                standard,
+                report,
+                status: status_inside,
+                launcher: (self.machine.uid, self.machine.gid),
+            }),
+            Fork::Parent { pid, pidfd } => {
+                let planned = self.machine.cgroup.is_some();
+                let lost = planned && cgroup.is_none();
+                let reports = if lost { without_cgroup(plan.expected) } else { plan.expected };
+                launch.attempt = Some(Attempt {
+                    rung: plan.rung,
+                    report: receiver,
+                    shim: pid,
+                    shim_fd: pidfd,
+                    status,
+                    reports,
+                    cgroup,
+                    private,
+                    main: None,
+                    failure: None,
+                });
+                Ok(())
+            }
+        }
+    }
+
+    fn filter(
+        &mut self,
+        variant: Option<&Variant>,
+    ) -> Result<Arc<[libc::sock_filter]>, LaunchError> {
+        let Some(variant) = variant else { return Ok(Arc::from([])) };
+        if let Some(known) = self.filters.get(variant) {
+            return Ok(Arc::clone(known));
+        }
+        let compiled = seccomp::compile(variant)?;
+        let program: Arc<[libc::sock_filter]> = compiled
+            .instructions
+            .iter()
+            .map(|one| libc::sock_filter { code: one.code, jt: one.jt, jf: one.jf, k: one.k })
+            .collect();
+        self.filters.insert(*variant, Arc::clone(&program));
+        Ok(program)
+    }
+
+    fn cgroup(&mut self, limits: &Limits, plan: &Plan) -> Option<Cgroup> {
+        let home = self.machine.cgroup.as_ref()?;
+        self.sequence += 1;
+        let name = format!("plugbay-{}-{}", std::process::id(), self.sequence);
+        let cgroup = Cgroup::create(&home.path, &name).ok()?;
+        plan.controllers.iter().all(|one| cgroup.limit(*one, limits).is_ok()).then_some(cgroup)
+    }
+}
+
+/// Whether to wait for the inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Until something happens.
+    Block,
+    /// Only what is there already.
+    Poll,
+}
+
+/// A process on its way to exec.
+#[derive(Debug)]
+pub struct Launch {
+    spec: Spec,
+    stdio: Stdio,
+    attempt: Option<Attempt>,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    rung: Rung,
+    report: Receiver,
+    shim: i32,
+    shim_fd: OwnedFd,
+    status: OwnedFd,
+    reports: Vec<LayerReport>,
+    cgroup: Option<Cgroup>,
+    private: Option<PrivateTmp>,
+    main: Option<OwnedFd>,
+    failure: Option<Failure>,
+}
+
+impl Launch {
+    fn new(spec: Spec, stdio: Stdio) -> Self {
+        Self { spec, stdio, attempt: None }
+    }
+
+    /// Readable when [`Launch::advance`] has something to do.
+    #[must_use]
+    pub fn readiness(&self) -> Option<BorrowedFd<'_>> {
+        self.attempt.as_ref().map(|attempt| attempt.report.as_fd())
+    }
+
+    /// Takes in what the inside reports. `Some` once the program runs; `None` when more is to come.
+    ///
+    /// # Errors
+    /// [`LaunchError`] when the start failed for good; everything of it is gone then.
+    pub fn advance(
+        &mut self,
+        launcher: &mut Launcher,
+        wait: Wait,
+    ) -> Result<Option<Child>, LaunchError> {
+        loop {
+            let Some(attempt) = &mut self.attempt else {
+                return Err(Failure::at(Stage::Clone)(Errno::ESRCH).into());
+            };
+            match attempt.report.receive(wait == Wait::Block) {
+                Ok(Some(Record::Layer(report))) => attempt.correct(report),
+                Ok(Some(Record::Main(process))) => attempt.main = Some(process),
+                Ok(Some(Record::Failed(failure))) => attempt.failure = Some(failure),
+                Ok(None) => return self.conclude(launcher),
+                Err(Errno::EAGAIN) => return Ok(None),
+                Err(errno) => return Err(Failure::at(Stage::Clone)(errno).into()),
+            }
+        }
+    }
+
+    /// The inside has closed its end: exec succeeded, or there is a failure.
+    fn conclude(&mut self, launcher: &mut Launcher) -> Result<Option<Child>, LaunchError> {
+        let Some(attempt) = self.attempt.take() else { return Ok(None) };
+        match attempt.into_child(&self.spec) {
+            Ok(child) => Ok(Some(child)),
+            Err((rung, failure)) if failure.stage.belongs_to_rung() && rung != Rung::Bare => {
+                launcher.give_up_rung(rung, failure.stage, failure.errno, &failure.subject);
+                launcher.attempt(self).map(|()| None)
+            }
+            Err((_, failure)) => Err(failure.into()),
+        }
+    }
+}
+
+impl Attempt {
+    fn correct(&mut self, report: LayerReport) {
+        if let Some(known) = self.reports.iter_mut().find(|known| known.layer == report.layer) {
+            *known = report;
+        }
+    }
+
+    fn into_child(self, spec: &Spec) -> Result<Child, (Rung, Failure)> {
+        let failure = self.failure.or_else(|| {
+            // Neither a failure nor a program: the shim was killed before it could say more.
+            self.main.is_none().then(|| Failure::at(Stage::Clone)(Errno::ESRCH))
+        });
+        let tree_kill = match (&self.cgroup, self.rung) {
+            (Some(_), _) => TreeKill::CgroupKill,
+            (None, Rung::Root | Rung::User) => TreeKill::PidNamespace,
+            (None, Rung::Bare) => TreeKill::Sweep,
+        };
+        let enforcement = Enforcement { layers: self.reports, tree_kill, notes: notes(spec) };
+        match (failure, self.main) {
+            (None, Some(main)) => Ok(Child {
+                main,
+                shim: self.shim,
+                shim_fd: self.shim_fd,
+                status: self.status,
+                cgroup: self.cgroup,
+                private: self.private,
+                rung: self.rung,
+                enforcement,
+            }),
+            (failure, _) => {
+                sys::pidfd_signal(self.shim_fd.as_fd(), libc::SIGKILL).ok();
+                sys::wait(self.shim, false).ok();
+                Err((self.rung, failure.unwrap_or_else(|| Failure::at(Stage::Clone)(Errno::ESRCH))))
+            }
+        }
+    }
+}
+
+/// What was granted without being asked for.
+fn notes(spec: &Spec) -> Vec<String> {
+    let unasked = spec.files.iter().filter(|grant| grant.origin != "requested");
+    unasked
+        .map(|grant| {
+            let access = match grant.access {
+                crate::spec::Access::Read => "read",
+                crate::spec::Access::Exec => "read and execute",
+                crate::spec::Access::Write => "write",
+            };
+            format!("granted by itself: {access} `{}` ({})", grant.path.display(), grant.origin)
+        })
+        .collect()
+}
+
+/// Corrects the report when the cgroup that was planned could not be made.
+fn without_cgroup(mut reports: Vec<LayerReport>) -> Vec<LayerReport> {
+    if let Some(report) = reports.iter_mut().find(|report| report.layer == Layer::Cgroup) {
+        report.status = Status::Absent;
+        "the cgroup could not be made; the tree is killed another way".clone_into(&mut report.why);
+    }
+    reports
+}
+
+/// The private directory instead of `/tmp` where the environment names that.
+fn relocate(
+    env: &[(OsString, OsString)],
+    private: Option<&PrivateTmp>,
+) -> Vec<(OsString, OsString)> {
+    env.iter()
+        .map(|(name, value)| match private {
+            Some(private) if value == "/tmp" => (name.clone(), private.0.clone().into_os_string()),
+            _ => (name.clone(), value.clone()),
+        })
+        .collect()
+}
+
+/// A directory of the process's own below the host's temporary directory, removed with it.
+#[derive(Debug)]
+pub(crate) struct PrivateTmp(PathBuf);
+
+impl PrivateTmp {
+    fn make(uid: u32) -> Result<Self, LaunchError> {
+        let failed = |error: std::io::Error| {
+            LaunchError::from(Failure {
+                stage: Stage::Mount,
+                errno: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)),
+                subject: "private directory below /tmp".to_owned(),
+            })
+        };
+        let mut sequence = 0_u32;
+        loop {
+            let path =
+                PathBuf::from(format!("/tmp/plugbay-{uid}-{}-{sequence}", std::process::id()));
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(Self(path)),
+                Err(error)
+                    if error.kind() == std::io::ErrorKind::AlreadyExists && sequence < 10_000 =>
+                {
+                    sequence += 1;
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+}
+
+impl Drop for PrivateTmp {
+    fn drop(&mut self) {
+        // Does not follow links; what cannot be removed is only rubbish in /tmp.
+        drop(fs::remove_dir_all(&self.0));
+    }
+}

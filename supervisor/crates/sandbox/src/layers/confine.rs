@@ -1,0 +1,173 @@
+//! What the program's own process does to itself just before exec, in order.
+//!
+//! Each function makes one restriction; none can be undone. The order and its reasons are those of
+//! `docs/architecture.md`: ids before capabilities, capabilities before no_new_privs, Landlock after
+//! all mounts, the system call filter last.
+
+use std::{
+    ffi::{CString, OsStr},
+    os::{
+        fd::{AsFd as _, BorrowedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        resource::{Resource, setrlimit},
+        signal::{SigSet, SigmaskHow, sigprocmask},
+        stat::{Mode, umask},
+    },
+    unistd::{Gid, Uid, chdir, execve, setgroups, setresgid, setresuid, setsid},
+};
+
+use crate::{
+    record::{Failure, Stage},
+    sys,
+};
+
+const SECBIT_NOROOT_LOCKED: u64 = 0b11;
+const SECBIT_NO_SETUID_FIXUP_LOCKED: u64 = 0b1100;
+const SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED: u64 = 0b1100_0000;
+
+/// Default actions for all signals, none blocked: ignored and blocked ones would survive exec.
+pub(crate) fn reset_signals() {
+    sys::reset_signal_actions();
+    // Unblocking cannot fail with a valid set.
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).ok();
+}
+
+/// A session of its own, so no controlling terminal to type into.
+pub(crate) fn detach_session() -> Result<(), Failure> {
+    setsid().map(drop).map_err(Failure::at(Stage::Session))
+}
+
+/// Die with the parent. Cleared by a change of user, so it is asked for again after that.
+pub(crate) fn die_with_parent(signal: i32) -> Result<(), Failure> {
+    let signal = u64::from(signal.cast_unsigned());
+    sys::prctl(libc::PR_SET_PDEATHSIG, signal, 0).map(drop).map_err(Failure::at(Stage::Session))
+}
+
+/// The limits, hard and soft alike, so that they cannot be raised again. A limit above what this
+/// process may have itself is brought down to that.
+pub(crate) fn limit_resources(limits: &[(Resource, u64)]) -> Result<(), Failure> {
+    for (resource, value) in limits {
+        let (_, ceiling) =
+            nix::sys::resource::getrlimit(*resource).map_err(Failure::at(Stage::Rlimit))?;
+        let value = (*value).min(ceiling);
+        // The soft CPU limit warns (SIGXCPU, which names the cause); the hard one kills a second later.
+        let hard = if *resource == Resource::RLIMIT_CPU {
+            value.saturating_add(1).min(ceiling)
+        } else {
+            value
+        };
+        setrlimit(*resource, value, hard)
+            .map_err(Failure::about(Stage::Rlimit, format!("{resource:?}")))?;
+    }
+    Ok(())
+}
+
+/// Becomes the dedicated user and group, without supplementary groups.
+pub(crate) fn become_user(id: u32) -> Result<(), Failure> {
+    let failed = Failure::at(Stage::User);
+    let (user, group) = (Uid::from_raw(id), Gid::from_raw(id));
+    setgroups(&[]).map_err(&failed)?;
+    setresgid(group, group, group).map_err(&failed)?;
+    setresuid(user, user, user).map_err(&failed)
+}
+
+/// Takes every capability out of the bounding set, where we may: nothing executed later can gain one.
+pub(crate) fn drop_bounding_set() -> Result<(), Failure> {
+    for capability in 0..64 {
+        match sys::prctl(libc::PR_CAPBSET_DROP, capability, 0) {
+            Ok(_) => {}
+            // Past the last capability, or not privileged: then no_new_privs holds the same line.
+            Err(Errno::EINVAL | Errno::EPERM) => break,
+            Err(errno) => return Err(Failure::at(Stage::Capabilities)(errno)),
+        }
+    }
+    let bits =
+        SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+    match sys::prctl(libc::PR_SET_SECUREBITS, bits, 0) {
+        Ok(_) | Err(Errno::EPERM) => Ok(()),
+        Err(errno) => Err(Failure::at(Stage::Capabilities)(errno)),
+    }
+}
+
+/// Empties the capability sets of this process.
+pub(crate) fn drop_capabilities() -> Result<(), Failure> {
+    let failed = Failure::at(Stage::Capabilities);
+    let clear_all = u64::from(libc::PR_CAP_AMBIENT_CLEAR_ALL.cast_unsigned());
+    sys::prctl(libc::PR_CAP_AMBIENT, clear_all, 0).map_err(&failed)?;
+    sys::drop_capability_sets().map_err(&failed)
+}
+
+/// Changes to the working directory, by path inside the new root, as the user that will run there.
+pub(crate) fn enter_directory(path: &Path) -> Result<(), Failure> {
+    umask(Mode::from_bits_truncate(0o022));
+    chdir(path).map_err(Failure::about(Stage::WorkingDirectory, path.display().to_string()))
+}
+
+/// Puts the three standard descriptors in place and marks every other one close-on-exec.
+pub(crate) fn arrange_descriptors(standard: [BorrowedFd<'_>; 3]) -> Result<(), Failure> {
+    let failed = Failure::at(Stage::Descriptors);
+    // First out of the way, so that none is overwritten before it is copied.
+    let mut high = Vec::with_capacity(3);
+    for fd in standard {
+        high.push(sys::duplicate_above(fd, 3).map_err(&failed)?);
+    }
+    for (target, fd) in (0..).zip(&high) {
+        sys::duplicate_onto(fd.as_fd(), target).map_err(&failed)?;
+    }
+    sys::close_on_exec_from(3).map_err(&failed)
+}
+
+/// No gain of rights by setuid programs or file capabilities, for good.
+pub(crate) fn forbid_new_privileges() -> Result<(), Failure> {
+    sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0)
+        .map(drop)
+        .map_err(Failure::at(Stage::NoNewPrivileges))
+}
+
+/// The system call filter.
+pub(crate) fn filter(instructions: &[libc::sock_filter]) -> Result<(), Failure> {
+    sys::install_filter(instructions).map_err(Failure::at(Stage::Seccomp))
+}
+
+/// What execve wants, made before the process is sealed.
+#[derive(Debug)]
+pub(crate) struct Image {
+    program: CString,
+    args: Vec<CString>,
+    env: Vec<CString>,
+}
+
+impl Image {
+    /// Fails on an interior NUL, which no path, argument or variable can hold.
+    pub(crate) fn new<'a>(
+        program: &Path,
+        args: impl IntoIterator<Item = &'a OsStr>,
+        env: impl IntoIterator<Item = (&'a OsStr, &'a OsStr)>,
+    ) -> Result<Self, Errno> {
+        let text = |bytes: &[u8]| CString::new(bytes).map_err(|_nul| Errno::EINVAL);
+        Ok(Self {
+            program: text(program.as_os_str().as_bytes())?,
+            args: args.into_iter().map(|arg| text(arg.as_bytes())).collect::<Result<_, _>>()?,
+            env: env
+                .into_iter()
+                .map(|(name, value)| text(&[name.as_bytes(), b"=", value.as_bytes()].concat()))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Executes the program; returns only with the reason why not.
+    pub(crate) fn execute(&self) -> Failure {
+        let errno = match execve(&self.program, &self.args, &self.env) {
+            Ok(never) => match never {},
+            Err(errno) => errno,
+        };
+        Failure { stage: Stage::Exec, errno, subject: self.program.to_string_lossy().into_owned() }
+    }
+}

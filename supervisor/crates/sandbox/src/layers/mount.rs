@@ -1,0 +1,258 @@
+//! The new root: everything is opened and copied first, then the old root is left, then the view is
+//! built with ordinary paths, so that no link in a granted tree can lead a mount astray.
+//!
+//! Uses the mount calls of Linux 5.12 (`open_tree`, `mount_setattr`, `move_mount`): one call sets
+//! read-only, nosuid and nodev on a tree with all its submounts.
+
+use std::{
+    fs,
+    io::Write as _,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::{
+            ffi::OsStrExt as _,
+            fs::{DirBuilderExt as _, OpenOptionsExt as _},
+        },
+    },
+    path::Path,
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, open},
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sys::stat::{Mode, fstat},
+    unistd::{chdir, pivot_root},
+};
+
+use crate::{
+    enforcement::Layer,
+    layers::idmap::Mapper,
+    record::{Failure, Stage},
+    sys::{self, MountChange},
+    view::{Bind, Step, View},
+};
+
+const RDONLY: u64 = libc::MOUNT_ATTR_RDONLY;
+const NOSUID: u64 = libc::MOUNT_ATTR_NOSUID;
+const NODEV: u64 = libc::MOUNT_ATTR_NODEV;
+const NOEXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
+
+/// Directories of which at least one exists on any Linux, to hang the new root on for a moment.
+const PLACES: [&str; 6] = ["/tmp", "/dev", "/etc", "/usr", "/run", "/var"];
+
+/// Builds the view and makes it the root of this process. Returns in words what could not be had
+/// although the level allows to go on.
+pub(crate) fn enter(
+    view: &View,
+    mapper: &mut Mapper,
+    own_line: &OwnLine,
+) -> Result<Vec<(Layer, String)>, Failure> {
+    let failed = Failure::at(Stage::Mount);
+    let nothing: Option<&str> = None;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)
+        .map_err(&failed)?;
+    let mut lost = Vec::new();
+    let mut prepared = Vec::with_capacity(view.steps.len());
+    for step in &view.steps {
+        prepared.push(prepare(step, mapper, &mut lost)?);
+    }
+    let root = new_root(view, mapper, &mut lost)?;
+    leave_old_root(&root).map_err(&failed)?;
+    for (step, mount) in view.steps.iter().zip(&prepared) {
+        build(step, mount.as_ref(), own_line)?;
+    }
+    if view.host_root.is_none() {
+        let change = MountChange { set: RDONLY | NOSUID | NODEV, ..MountChange::default() };
+        sys::change_mount(root.as_fd(), change).map_err(&failed)?;
+    }
+    Ok(lost)
+}
+
+/// The user's own lines in `/etc/passwd` and `/etc/group`, so that programs find a name and a home.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OwnLine {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+impl OwnLine {
+    fn for_file(self, path: &Path) -> String {
+        let Self { uid, gid } = self;
+        if path.ends_with("passwd") {
+            format!("plugin:x:{uid}:{gid}:plugin:/tmp:/bin/sh\n")
+        } else if path.ends_with("group") {
+            format!("plugin:x:{gid}:\n")
+        } else {
+            String::new()
+        }
+    }
+}
+
+/// Everything that needs the old root: copies of trees and new file systems, not yet attached.
+fn prepare(
+    step: &Step,
+    mapper: &mut Mapper,
+    lost: &mut Vec<(Layer, String)>,
+) -> Result<Option<OwnedFd>, Failure> {
+    let failed = Failure::at(Stage::Mount);
+    match step {
+        Step::Directory { .. } | Step::Link { .. } | Step::File { .. } => Ok(None),
+        Step::Bind(bind) => copy(bind, mapper, lost).map(Some),
+        Step::Memory { bytes, mode, .. } => memory(*bytes, *mode).map(Some).map_err(failed),
+        Step::Processes => {
+            match sys::new_filesystem(c"proc", &[], RDONLY | NOSUID | NODEV | NOEXEC) {
+                Ok(mount) => Ok(Some(mount)),
+                // Inside a container that masks parts of /proc the kernel refuses a fresh one.
+                Err(Errno::EPERM) => {
+                    lost.push((
+                        Layer::MountNamespace,
+                        "there is no /proc (the outer container masks it)".to_owned(),
+                    ));
+                    Ok(None)
+                }
+                Err(errno) => Err(failed(errno)),
+            }
+        }
+        Step::Terminals => {
+            let options = [(c"ptmxmode", c"0666"), (c"mode", c"0620")];
+            match sys::new_filesystem(c"devpts", &options, NOSUID | NOEXEC) {
+                Ok(mount) => Ok(Some(mount)),
+                Err(errno) => {
+                    let why = format!("there are no pseudo terminals ({})", errno.desc());
+                    lost.push((Layer::MountNamespace, why));
+                    Ok(None)
+                }
+            }
+        }
+    }
+}
+
+fn memory(bytes: u64, mode: u32) -> Result<OwnedFd, Errno> {
+    // One inode per 4 KiB, so that a flood of empty files meets the same bound.
+    let inodes = (bytes / 4096).max(64);
+    let text = |value: String| std::ffi::CString::new(value).map_err(|_nul| Errno::EINVAL);
+    let size = text(bytes.max(4096).to_string())?;
+    let mode = text(format!("{mode:o}"))?;
+    let inodes = text(inodes.to_string())?;
+    let options =
+        [(c"size", size.as_c_str()), (c"mode", mode.as_c_str()), (c"nr_inodes", inodes.as_c_str())];
+    sys::new_filesystem(c"tmpfs", &options, NOSUID | NODEV)
+}
+
+fn copy(
+    bind: &Bind,
+    mapper: &mut Mapper,
+    lost: &mut Vec<(Layer, String)>,
+) -> Result<OwnedFd, Failure> {
+    let name = || bind.path.display().to_string();
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let source =
+        open(&bind.path, flags, Mode::empty()).map_err(Failure::about(Stage::OpenGrant, name()))?;
+    let tree = sys::clone_tree(source.as_fd()).map_err(Failure::about(Stage::Mount, name()))?;
+    let mut set = NOSUID;
+    if !bind.writable {
+        set |= RDONLY;
+    }
+    if !bind.devices {
+        set |= NODEV;
+    }
+    let change = MountChange { set, recursive: true, ..MountChange::default() };
+    sys::change_mount(tree.as_fd(), change).map_err(Failure::about(Stage::Mount, name()))?;
+    if bind.owned {
+        let owner = fstat(&source).map_err(Failure::about(Stage::OpenGrant, name()))?;
+        if let Err(reason) = mapper.apply(tree.as_fd(), owner.st_uid, owner.st_gid) {
+            lost.push((Layer::IdMappedMounts, format!("`{}`: {reason}", name())));
+        }
+    }
+    Ok(tree)
+}
+
+/// The mount that becomes `/`: a small memory file system, or the host's root where `/` was granted.
+fn new_root(
+    view: &View,
+    mapper: &mut Mapper,
+    lost: &mut Vec<(Layer, String)>,
+) -> Result<OwnedFd, Failure> {
+    let failed = Failure::at(Stage::Mount);
+    let root = match view.host_root {
+        Some(writable) => copy(
+            &Bind { path: "/".into(), writable, devices: false, owned: writable },
+            mapper,
+            lost,
+        )?,
+        None => memory(1 << 20, 0o755).map_err(&failed)?,
+    };
+    let place = PLACES
+        .iter()
+        .find(|place| Path::new(place).is_dir())
+        .ok_or(Errno::ENOENT)
+        .map_err(&failed)?;
+    sys::attach_mount(root.as_fd(), None, place.as_bytes()).map_err(&failed)?;
+    Ok(root)
+}
+
+fn leave_old_root(root: &OwnedFd) -> Result<(), Errno> {
+    nix::unistd::fchdir(root)?;
+    pivot_root(".", ".")?;
+    // Both roots now sit at "/", the old one on top of the new: take it off with all below it.
+    umount2(".", MntFlags::MNT_DETACH)?;
+    chdir("/")
+}
+
+fn build(step: &Step, mount: Option<&OwnedFd>, own_line: &OwnLine) -> Result<(), Failure> {
+    let at = match step {
+        Step::Directory { at }
+        | Step::Link { at, .. }
+        | Step::File { at, .. }
+        | Step::Memory { at, .. } => at.as_path(),
+        Step::Bind(bind) => bind.path.as_path(),
+        Step::Processes => Path::new("/proc"),
+        Step::Terminals => Path::new("/dev/pts"),
+    };
+    let failed = |error: std::io::Error| Failure {
+        stage: Stage::Mount,
+        errno: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)),
+        subject: at.display().to_string(),
+    };
+    match step {
+        Step::Link { target, .. } => {
+            parents(at).map_err(failed)?;
+            std::os::unix::fs::symlink(target, at).map_err(failed)
+        }
+        Step::File { bytes, .. } => {
+            parents(at).map_err(failed)?;
+            let mut file = fs::File::create(at).map_err(failed)?;
+            file.write_all(bytes).map_err(failed)?;
+            file.write_all(own_line.for_file(at).as_bytes()).map_err(failed)
+        }
+        Step::Directory { .. } => directory(at).map_err(failed),
+        Step::Bind(_) | Step::Memory { .. } | Step::Processes | Step::Terminals => {
+            let Some(mount) = mount else { return directory(at).map_err(failed) };
+            place_for(at, mount).map_err(failed)?;
+            sys::attach_mount(mount.as_fd(), None, at.as_os_str().as_bytes())
+                .map_err(|errno| failed(sys::io_error(errno)))
+        }
+    }
+}
+
+fn directory(at: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(at)
+}
+
+fn parents(at: &Path) -> std::io::Result<()> {
+    at.parent().map_or(Ok(()), directory)
+}
+
+/// Something of the right kind to mount on.
+fn place_for(at: &Path, mount: &OwnedFd) -> std::io::Result<()> {
+    if fs::symlink_metadata(at).is_ok() {
+        return Ok(());
+    }
+    let kind = fstat(mount).map_err(std::io::Error::from)?.st_mode & libc::S_IFMT;
+    if kind == libc::S_IFDIR {
+        return directory(at);
+    }
+    parents(at)?;
+    fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o444).open(at).map(drop)
+}

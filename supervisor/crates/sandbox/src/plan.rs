@@ -1,0 +1,307 @@
+//! From what is wanted to what will be done: the pure decision between a [`Spec`] and the layers.
+//!
+//! A [`Plan`] names every step for one *rung* of the ladder, and the report that holds if each of
+//! them succeeds. Nothing here makes a system call; `launch` carries the plan out and corrects the
+//! report where the kernel refused something that the level allows to be missing.
+
+use std::path::{Path, PathBuf};
+
+use nix::sys::resource::Resource;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{
+    cgroup::Controller,
+    enforcement::{Layer, LayerReport, Status},
+    machine::{BaseKind, Machine},
+    seccomp::Variant,
+    spec::{Access, Base, Level, NetworkMode, Spec},
+    view::{self, DEVICES, View},
+};
+
+/// How much the kernel lets us do, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rung {
+    /// Root: every namespace without a user namespace, and a dedicated user per process.
+    Root,
+    /// An ordinary user with user namespaces: every namespace inside one.
+    User,
+    /// No namespaces: Landlock, seccomp and rlimits only.
+    Bare,
+}
+
+impl Rung {
+    /// The rungs worth trying here, best first.
+    #[must_use]
+    pub fn ladder(machine: &Machine, level: Level) -> Vec<Self> {
+        match (level, machine.admin) {
+            (Level::None, _) => vec![Self::Bare],
+            (_, true) => vec![Self::Root, Self::User, Self::Bare],
+            (_, false) => vec![Self::User, Self::Bare],
+        }
+    }
+}
+
+/// Why a spec cannot be planned, before anything is started.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum PlanError {
+    /// A layer that the level requires is not there.
+    #[error("level `{level:?}` requires {layer}, which is not available here: {why}")]
+    Required {
+        /// Which layer.
+        layer: Layer,
+        /// What the spec asked for.
+        level: Level,
+        /// Why it is not there.
+        why: String,
+    },
+    /// A grant that would hand the host's own kernel interfaces to the process.
+    #[error("`{path}` cannot be granted: {why}")]
+    Grant {
+        /// The path as granted.
+        path: PathBuf,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A path that is not absolute.
+    #[error("`{0}` is not an absolute path")]
+    Relative(PathBuf),
+}
+
+/// What Landlock allows below one path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rights {
+    /// List directories.
+    List,
+    /// Read files, list directories.
+    Read,
+    /// And execute.
+    Exec,
+    /// And create, change, remove.
+    Write,
+    /// Read, write and control a device.
+    Device,
+}
+
+/// What Landlock shall hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LandlockPlan {
+    pub(crate) abi: u32,
+    pub(crate) files: Vec<(PathBuf, Rights)>,
+    /// `None`: TCP is not restricted. Otherwise the ports for connect and for bind.
+    pub(crate) tcp: Option<(Vec<u16>, Vec<u16>)>,
+    pub(crate) scopes: bool,
+}
+
+/// Whose ids the process gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// A user id of its own, made from the shim's process id.
+    Dedicated,
+    /// The launcher's.
+    Launcher,
+}
+
+/// Everything that will be done for one process on one rung.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) rung: Rung,
+    pub(crate) strict: bool,
+    /// `CLONE_NEW*` flags.
+    pub(crate) namespaces: i32,
+    pub(crate) loopback: bool,
+    pub(crate) identity: Identity,
+    pub(crate) view: Option<View>,
+    pub(crate) landlock: Option<LandlockPlan>,
+    pub(crate) filter: Option<Variant>,
+    pub(crate) rlimits: Vec<(Resource, u64)>,
+    /// The cgroup controllers that hold a limit of this spec.
+    pub(crate) controllers: Vec<Controller>,
+    /// A private directory stands in for `/tmp` (no mount namespace).
+    pub(crate) private_tmp: bool,
+    /// The report, one entry per layer, if every step succeeds.
+    pub(crate) expected: Vec<LayerReport>,
+}
+
+/// Plans `spec` for `rung`. Pure: same arguments, same plan.
+///
+/// # Errors
+/// [`PlanError`] when the spec cannot be honoured here at its level.
+pub(crate) fn plan(
+    spec: &Spec,
+    machine: &Machine,
+    rung: Rung,
+    lost: &str,
+) -> Result<Plan, PlanError> {
+    check_paths(spec)?;
+    let sealed = spec.level != Level::None;
+    let dedicated = sealed && machine.set_ids && machine.uid == 0 && rung != Rung::User;
+    let identity = if dedicated { Identity::Dedicated } else { Identity::Launcher };
+    let namespaces = if sealed { namespaces(rung, spec.network.mode) } else { 0 };
+    let plan = Plan {
+        rung,
+        strict: spec.level == Level::Strict,
+        namespaces,
+        loopback: rung != Rung::Bare && spec.network.mode == NetworkMode::Loopback,
+        identity,
+        view: (sealed && rung != Rung::Bare).then(|| view::compose(spec, &machine.base)),
+        landlock: (sealed && machine.landlock_abi > 0).then(|| landlock(spec, machine, rung)),
+        filter: sealed.then(|| Variant {
+            profile: spec.profile,
+            network: spec.network.mode,
+            ipc_namespace: rung != Rung::Bare,
+            listen: may_listen(spec),
+        }),
+        rlimits: rlimits(spec, machine, rung, dedicated),
+        controllers: machine
+            .cgroup
+            .as_ref()
+            .map(|home| home.controllers.clone())
+            .unwrap_or_default(),
+        private_tmp: sealed && rung == Rung::Bare,
+        expected: report::expected(spec, machine, rung, dedicated, lost),
+    };
+    require(spec.level, &plan.expected)?;
+    Ok(plan)
+}
+
+fn check_paths(spec: &Spec) -> Result<(), PlanError> {
+    let grants = spec.files.iter().map(|grant| &grant.path);
+    for path in grants.chain(&spec.unix_sockets).chain([&spec.program, &spec.workdir]) {
+        if !path.is_absolute() {
+            return Err(PlanError::Relative(path.clone()));
+        }
+    }
+    for grant in &spec.files {
+        let why = if grant.path.starts_with("/proc") {
+            "the process gets a /proc of its own"
+        } else if grant.path == Path::new("/dev") {
+            "the process gets a /dev of its own; grant single devices"
+        } else {
+            continue;
+        };
+        return Err(PlanError::Grant { path: grant.path.clone(), why });
+    }
+    Ok(())
+}
+
+fn may_listen(spec: &Spec) -> bool {
+    match spec.network.mode {
+        NetworkMode::None => false,
+        NetworkMode::Ports => !spec.network.listen.is_empty(),
+        NetworkMode::Loopback | NetworkMode::Full => true,
+    }
+}
+
+fn namespaces(rung: Rung, network: NetworkMode) -> i32 {
+    let mut flags = libc::CLONE_NEWPID
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWCGROUP;
+    if !view::shares_network(network) {
+        flags |= libc::CLONE_NEWNET;
+    }
+    match rung {
+        Rung::Root => flags,
+        Rung::User => flags | libc::CLONE_NEWUSER,
+        Rung::Bare => 0,
+    }
+}
+
+fn landlock(spec: &Spec, machine: &Machine, rung: Rung) -> LandlockPlan {
+    let mut files: Vec<(PathBuf, Rights)> = Vec::new();
+    if spec.base == Base::System {
+        let shared = view::shares_network(spec.network.mode);
+        for entry in machine.base.iter().filter(|entry| shared || !entry.network_only) {
+            match entry.kind {
+                BaseKind::Programs => files.push((entry.path.clone(), Rights::Exec)),
+                BaseKind::Settings => files.push((entry.path.clone(), Rights::Read)),
+                // A link's target has its own entry, but without mounts the name must resolve too.
+                BaseKind::Link(_) => files.push((entry.path.clone(), Rights::Exec)),
+            }
+        }
+    }
+    files.extend(DEVICES.map(|device| (PathBuf::from(device), Rights::Device)));
+    files.push(("/proc".into(), Rights::Read));
+    // Names of users and hosts: made up inside a view, the host's own (readable by all) without one.
+    files.extend(
+        ["passwd", "group", "hosts"].map(|name| (Path::new("/etc").join(name), Rights::Read)),
+    );
+    if rung != Rung::Bare {
+        // The view holds nothing that was not granted, so its directories may be listed.
+        files.push(("/".into(), Rights::List));
+        files.push(("/dev/pts".into(), Rights::Device));
+        files.push(("/dev/shm".into(), Rights::Write));
+        files.push(("/tmp".into(), Rights::Write));
+    }
+    files.extend(view::needed(&spec.files, spec.base, &machine.base).into_iter().map(|grant| {
+        let rights = match grant.access {
+            Access::Read => Rights::Read,
+            Access::Exec => Rights::Exec,
+            Access::Write if grant.path.starts_with("/dev") => Rights::Device,
+            Access::Write => Rights::Write,
+        };
+        (grant.path, rights)
+    }));
+    let tcp = match spec.network.mode {
+        NetworkMode::None => Some((Vec::new(), Vec::new())),
+        NetworkMode::Ports => Some((
+            spec.network.connect.iter().copied().collect(),
+            spec.network.listen.iter().copied().collect(),
+        )),
+        NetworkMode::Loopback | NetworkMode::Full => None,
+    };
+    LandlockPlan {
+        abi: machine.landlock_abi,
+        files,
+        tcp: tcp.filter(|_ports| machine.landlock_abi >= 4),
+        scopes: machine.landlock_abi >= 6,
+    }
+}
+
+fn rlimits(spec: &Spec, machine: &Machine, rung: Rung, dedicated: bool) -> Vec<(Resource, u64)> {
+    let limits = &spec.limits;
+    let mut list = vec![(Resource::RLIMIT_CORE, 0)];
+    if spec.level != Level::None {
+        list.extend([
+            (Resource::RLIMIT_MSGQUEUE, 0),
+            (Resource::RLIMIT_RTPRIO, 0),
+            (Resource::RLIMIT_NICE, 0),
+            (Resource::RLIMIT_MEMLOCK, 64 << 10),
+        ]);
+    }
+    let mut bound =
+        |resource, value: Option<u64>| list.extend(value.map(|value| (resource, value)));
+    bound(Resource::RLIMIT_NOFILE, limits.open_files);
+    bound(Resource::RLIMIT_FSIZE, limits.file_size);
+    bound(Resource::RLIMIT_CPU, limits.cpu_time.map(|time| time.as_secs().max(1)));
+    if !machine.delegates(Controller::Memory) {
+        bound(Resource::RLIMIT_DATA, limits.memory);
+    }
+    if dedicated || rung == Rung::User {
+        // Two of them are our own shim and stub where they share the user.
+        bound(Resource::RLIMIT_NPROC, limits.pids.map(|pids| pids.saturating_add(2)));
+    }
+    list
+}
+
+/// Layers without which level `standard` refuses to start.
+const ESSENTIAL: [Layer; 4] =
+    [Layer::LandlockFiles, Layer::Seccomp, Layer::NoNewPrivileges, Layer::Rlimits];
+
+fn require(level: Level, expected: &[LayerReport]) -> Result<(), PlanError> {
+    let missing = expected.iter().find(|report| match level {
+        Level::None => false,
+        Level::Standard => report.status == Status::Absent && ESSENTIAL.contains(&report.layer),
+        Level::Strict => matches!(report.status, Status::Absent | Status::Partial),
+    });
+    missing.map_or(Ok(()), |report| {
+        Err(PlanError::Required { layer: report.layer, level, why: report.why.clone() })
+    })
+}
+
+mod report;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! The report that holds if every step of a plan succeeds: per layer, how far and why not further.
+
+use crate::{
+    cgroup::Controller,
+    enforcement::{Layer, LayerReport, Status},
+    machine::Machine,
+    plan::Rung,
+    spec::{Level, NetworkMode, Spec},
+    view,
+};
+
+/// The report if everything succeeds.
+pub(super) fn expected(
+    spec: &Spec,
+    machine: &Machine,
+    rung: Rung,
+    dedicated: bool,
+    lost: &str,
+) -> Vec<LayerReport> {
+    Layer::ALL
+        .map(|layer| {
+            let (status, why) = if spec.level == Level::None {
+                unsealed(layer)
+            } else {
+                match layer {
+                    Layer::UserNamespace
+                    | Layer::PidNamespace
+                    | Layer::MountNamespace
+                    | Layer::NetworkNamespace
+                    | Layer::IpcNamespace
+                    | Layer::UtsNamespace
+                    | Layer::CgroupNamespace => namespace_status(layer, spec, rung, lost),
+                    Layer::DedicatedUser | Layer::IdMappedMounts => {
+                        identity_status(layer, rung, dedicated)
+                    }
+                    Layer::Rlimits => rlimit_status(spec, machine, rung, dedicated),
+                    Layer::Cgroup => cgroup_status(machine, rung),
+                    Layer::LandlockFiles => landlock_files(machine.landlock_abi),
+                    Layer::LandlockNetwork => landlock_network(spec, machine.landlock_abi),
+                    Layer::LandlockScopes => landlock_scopes(machine.landlock_abi),
+                    Layer::Environment
+                    | Layer::Capabilities
+                    | Layer::ProcessHygiene
+                    | Layer::NoNewPrivileges
+                    | Layer::Seccomp => enforced(),
+                }
+            };
+            LayerReport { layer, status, why }
+        })
+        .to_vec()
+}
+
+fn unsealed(layer: Layer) -> (Status, String) {
+    match layer {
+        Layer::Environment | Layer::Cgroup | Layer::ProcessHygiene | Layer::Rlimits => enforced(),
+        Layer::UserNamespace
+        | Layer::PidNamespace
+        | Layer::MountNamespace
+        | Layer::NetworkNamespace
+        | Layer::IpcNamespace
+        | Layer::UtsNamespace
+        | Layer::CgroupNamespace
+        | Layer::IdMappedMounts
+        | Layer::DedicatedUser
+        | Layer::Capabilities
+        | Layer::NoNewPrivileges
+        | Layer::LandlockFiles
+        | Layer::LandlockNetwork
+        | Layer::LandlockScopes
+        | Layer::Seccomp => {
+            (Status::Absent, "level none: the process runs with all rights of its user".to_owned())
+        }
+    }
+}
+
+fn namespace_status(layer: Layer, spec: &Spec, rung: Rung, lost: &str) -> (Status, String) {
+    let network = layer == Layer::NetworkNamespace;
+    if network && view::shares_network(spec.network.mode) {
+        return (Status::NotWanted, "the host's network was granted".to_owned());
+    }
+    match (rung, layer) {
+        (Rung::Root, Layer::UserNamespace) => {
+            (Status::NotWanted, "root needs none; a dedicated user stands in for it".to_owned())
+        }
+        (Rung::Root | Rung::User, _) => enforced(),
+        (Rung::Bare, _) => (Status::Absent, format!("{}: {lost}", without(layer))),
+    }
+}
+
+/// What the loss of a namespace means, where it is more than the loss of the isolation itself.
+const LOSSES: [(Layer, &str); 4] = [
+    (
+        Layer::MountNamespace,
+        "files outside the grants can be seen by name (not read), their metadata changed by their owner, \
+         and unix sockets reached",
+    ),
+    (Layer::PidNamespace, "other processes can be seen, and the tree is killed by sweeping /proc"),
+    (Layer::NetworkNamespace, "the network is closed by seccomp and Landlock only"),
+    (Layer::IpcNamespace, "System V IPC is closed by seccomp only"),
+];
+
+fn without(layer: Layer) -> &'static str {
+    LOSSES.iter().find(|(lost, _)| *lost == layer).map_or("not isolated", |(_, meaning)| meaning)
+}
+
+fn identity_status(layer: Layer, rung: Rung, dedicated: bool) -> (Status, String) {
+    match (dedicated, rung, layer) {
+        (true, Rung::Bare, Layer::IdMappedMounts) => (
+            Status::Absent,
+            "no mount namespace: a grant is usable only as far as its mode allows others"
+                .to_owned(),
+        ),
+        (true, _, _) => enforced(),
+        (false, _, _) => {
+            (Status::NotWanted, "the launcher is not root: its own user is kept".to_owned())
+        }
+    }
+}
+
+fn cgroup_status(machine: &Machine, rung: Rung) -> (Status, String) {
+    match (&machine.cgroup, rung) {
+        (Some(_), _) => enforced(),
+        (None, Rung::Root | Rung::User) => (
+            Status::NotWanted,
+            "no writable cgroup v2 here; the tree dies with its pid namespace".to_owned(),
+        ),
+        (None, Rung::Bare) => (
+            Status::Absent,
+            "no writable cgroup v2 here; the tree is killed by sweeping /proc".to_owned(),
+        ),
+    }
+}
+
+fn rlimit_status(spec: &Spec, machine: &Machine, rung: Rung, dedicated: bool) -> (Status, String) {
+    let limits = &spec.limits;
+    let counted = rung == Rung::User || dedicated;
+    let gaps: Vec<&str> = [
+        (limits.memory.is_some() && !machine.delegates(Controller::Memory)).then_some(
+            "memory is limited per process (RLIMIT_DATA), not for the whole tree",
+        ),
+        (limits.pids.is_some() && !counted && !machine.delegates(Controller::Pids)).then_some(
+            "the number of processes is not limited (the limit would count all processes of the user)",
+        ),
+        (limits.cpu_milli.is_some() && !machine.delegates(Controller::Cpu))
+            .then_some("the CPU rate is not limited (no cgroup controller)"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if gaps.is_empty() { enforced() } else { (Status::Partial, gaps.join("; ")) }
+}
+
+fn landlock_files(abi: u32) -> (Status, String) {
+    match abi {
+        0 => no_landlock(),
+        1 | 2 => (
+            Status::Partial,
+            format!("ABI {abi}: truncating a file that is readable is not restricted"),
+        ),
+        3 | 4 => (Status::Partial, format!("ABI {abi}: ioctl on device files is not restricted")),
+        _ => enforced(),
+    }
+}
+
+fn landlock_network(spec: &Spec, abi: u32) -> (Status, String) {
+    let network = &spec.network;
+    match (network.mode, abi) {
+        (NetworkMode::Loopback | NetworkMode::Full, _) => {
+            (Status::NotWanted, "TCP ports are not restricted in this network mode".to_owned())
+        }
+        (_, 0) => no_landlock(),
+        (_, 1..=3) => (Status::Absent, format!("ABI {abi} has no TCP rules (needs 4, Linux 6.7)")),
+        _ if !network.hosts.is_empty() => {
+            let hosts: Vec<&str> = network.hosts.iter().map(String::as_str).collect();
+            let hosts = hosts.join(", ");
+            (
+                Status::Partial,
+                format!(
+                    "ports are held, hosts are not: any host can be reached on the ports of {hosts}"
+                ),
+            )
+        }
+        _ => enforced(),
+    }
+}
+
+fn landlock_scopes(abi: u32) -> (Status, String) {
+    match abi {
+        0 => no_landlock(),
+        1..=5 => (Status::Absent, format!("ABI {abi} has no scopes (needs 6, Linux 6.12)")),
+        _ => enforced(),
+    }
+}
+
+fn no_landlock() -> (Status, String) {
+    let why = "this kernel has no Landlock, or it is switched off (boot with lsm=landlock,…)";
+    (Status::Absent, why.to_owned())
+}
+
+fn enforced() -> (Status, String) {
+    (Status::Enforced, String::new())
+}

@@ -1,0 +1,332 @@
+//! What the processes inside tell the launcher while they seal themselves: small binary records over
+//! a sequenced packet socket. The end of the stream without a failure means that exec succeeded.
+
+use std::{
+    io::{IoSlice, IoSliceMut},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
+};
+
+use nix::{
+    errno::Errno,
+    sys::socket::{
+        AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+        sendmsg, socketpair,
+    },
+};
+
+use crate::{
+    enforcement::{Layer, LayerReport, Status},
+    sys,
+};
+
+/// Where a start can fail. The name is part of the error text and of reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Stage {
+    /// Cloning the first process with its namespaces.
+    Clone,
+    /// Writing the user namespace's id maps.
+    UserMap,
+    /// Building and entering the new root.
+    Mount,
+    /// Opening a granted path.
+    OpenGrant,
+    /// Mapping the owner of a granted tree.
+    IdMap,
+    /// Bringing up the loopback interface.
+    Loopback,
+    /// Building the Landlock ruleset.
+    Ruleset,
+    /// Forking the stub or the program's process.
+    Fork,
+    /// A session of its own and the parent-death signal.
+    Session,
+    /// Resource limits.
+    Rlimit,
+    /// The dedicated user.
+    User,
+    /// Dropping capabilities.
+    Capabilities,
+    /// Changing to the working directory.
+    WorkingDirectory,
+    /// Arranging standard input, output and error, and closing the rest.
+    Descriptors,
+    /// `no_new_privs`.
+    NoNewPrivileges,
+    /// Restricting itself by Landlock.
+    Landlock,
+    /// Installing the system call filter.
+    Seccomp,
+    /// Executing the program.
+    Exec,
+}
+
+impl Stage {
+    const ALL: [Self; 18] = [
+        Self::Clone,
+        Self::UserMap,
+        Self::Mount,
+        Self::OpenGrant,
+        Self::IdMap,
+        Self::Loopback,
+        Self::Ruleset,
+        Self::Fork,
+        Self::Session,
+        Self::Rlimit,
+        Self::User,
+        Self::Capabilities,
+        Self::WorkingDirectory,
+        Self::Descriptors,
+        Self::NoNewPrivileges,
+        Self::Landlock,
+        Self::Seccomp,
+        Self::Exec,
+    ];
+
+    /// The stage in words that fit after "failed to".
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Clone => "clone into new namespaces",
+            Self::UserMap => "write the user namespace's id maps",
+            Self::Mount => "build the new root",
+            Self::OpenGrant => "open a granted path",
+            Self::IdMap => "map the owner of a granted tree",
+            Self::Loopback => "bring up loopback",
+            Self::Ruleset => "build the Landlock ruleset",
+            Self::Fork => "fork",
+            Self::Session => "detach from the session",
+            Self::Rlimit => "set a resource limit",
+            Self::User => "change to the dedicated user",
+            Self::Capabilities => "drop capabilities",
+            Self::WorkingDirectory => "change to the working directory",
+            Self::Descriptors => "arrange descriptors",
+            Self::NoNewPrivileges => "set no_new_privs",
+            Self::Landlock => "restrict by Landlock",
+            Self::Seccomp => "install the system call filter",
+            Self::Exec => "execute the program",
+        }
+    }
+
+    /// Whether a failure here means that the rung is not available, rather than that the spec is wrong.
+    pub(crate) fn belongs_to_rung(self) -> bool {
+        matches!(self, Self::Clone | Self::UserMap | Self::Mount | Self::Loopback)
+    }
+}
+
+/// A start that failed, with the place and the kernel's reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) stage: Stage,
+    pub(crate) errno: Errno,
+    /// The path or name concerned; may be empty.
+    pub(crate) subject: String,
+}
+
+impl Failure {
+    pub(crate) fn at(stage: Stage) -> impl Fn(Errno) -> Self {
+        move |errno| Self { stage, errno, subject: String::new() }
+    }
+
+    pub(crate) fn about(stage: Stage, subject: impl Into<String>) -> impl FnOnce(Errno) -> Self {
+        let subject = subject.into();
+        move |errno| Self { stage, errno, subject }
+    }
+}
+
+/// One record.
+#[derive(Debug)]
+pub(crate) enum Record {
+    /// A layer that came out other than planned.
+    Layer(LayerReport),
+    /// The start failed; nothing was executed.
+    Failed(Failure),
+    /// A descriptor of the program's process.
+    Main(OwnedFd),
+}
+
+const MAX_RECORD: usize = 4096;
+const HEADER: usize = 6;
+const TAG_LAYER: u8 = 1;
+const TAG_FAILED: u8 = 2;
+const TAG_MAIN: u8 = 3;
+
+/// The two ends: ours and the one for inside. Both are close-on-exec.
+pub(crate) fn pair() -> Result<(Receiver, Sender), Errno> {
+    let (ours, theirs) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    Ok((Receiver(ours), Sender(theirs)))
+}
+
+/// The inside end.
+#[derive(Debug)]
+pub(crate) struct Sender(OwnedFd);
+
+impl AsFd for Sender {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Sender {
+    /// Reports that a layer came out other than planned.
+    pub(crate) fn layer(&self, layer: Layer, status: Status, why: &str) -> Result<(), Errno> {
+        let place = Layer::ALL.iter().position(|known| *known == layer).unwrap_or_default();
+        let status = match status {
+            Status::Enforced => 0,
+            Status::Partial => 1,
+            Status::Absent => 2,
+            Status::NotWanted => 3,
+        };
+        let place = u8::try_from(place).unwrap_or_default();
+        self.send(&[TAG_LAYER, place, status, 0, 0, 0], why, None)
+    }
+
+    /// Reports a failure. The caller exits.
+    pub(crate) fn failed(&self, failure: &Failure) {
+        let [a, b, c, d] = (failure.errno as i32).to_le_bytes();
+        let header = [TAG_FAILED, failure.stage as u8, a, b, c, d];
+        // If even this cannot be sent, the launcher sees the end of the stream and the exit code.
+        self.send(&header, &failure.subject, None).ok();
+    }
+
+    /// Hands over the descriptor of the program's process.
+    pub(crate) fn main_process(&self, process: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.send(&[TAG_MAIN, 0, 0, 0, 0, 0], "", Some(process))
+    }
+
+    fn send(
+        &self,
+        header: &[u8; HEADER],
+        text: &str,
+        fd: Option<BorrowedFd<'_>>,
+    ) -> Result<(), Errno> {
+        let text = text.as_bytes();
+        let text = text.get(..text.len().min(MAX_RECORD - HEADER)).unwrap_or_default();
+        let raw = fd.map(|fd| [fd.as_raw_fd()]);
+        let rights = raw.as_ref().map(|raw| ControlMessage::ScmRights(raw));
+        let parts = [IoSlice::new(header), IoSlice::new(text)];
+        let flags = MsgFlags::MSG_NOSIGNAL;
+        sendmsg::<()>(self.0.as_raw_fd(), &parts, rights.as_slice(), flags, None).map(drop)
+    }
+}
+
+/// The launcher's end.
+#[derive(Debug)]
+pub(crate) struct Receiver(OwnedFd);
+
+impl AsFd for Receiver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Receiver {
+    /// The next record; `None` when every sender is closed. `EAGAIN` when `wait` is false and nothing
+    /// has come yet.
+    pub(crate) fn receive(&self, wait: bool) -> Result<Option<Record>, Errno> {
+        let mut buffer = [0_u8; MAX_RECORD];
+        let mut control = nix::cmsg_space!([i32; 1]);
+        let (length, fd) = {
+            let mut parts = [IoSliceMut::new(&mut buffer)];
+            let mut flags = MsgFlags::MSG_CMSG_CLOEXEC;
+            if !wait {
+                flags |= MsgFlags::MSG_DONTWAIT;
+            }
+            let message = loop {
+                match recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut control), flags) {
+                    Err(Errno::EINTR) => {}
+                    other => break other?,
+                }
+            };
+            let fd = message.cmsgs()?.find_map(|control| {
+                if let ControlMessageOwned::ScmRights(fds) = control {
+                    fds.first().copied()
+                } else {
+                    None
+                }
+            });
+            (message.bytes, fd)
+        };
+        if length == 0 {
+            return Ok(None);
+        }
+        let fd = fd.map(sys::adopt);
+        decode(buffer.get(..length).unwrap_or_default(), fd).map(Some).ok_or(Errno::EBADMSG)
+    }
+}
+
+fn decode(bytes: &[u8], fd: Option<OwnedFd>) -> Option<Record> {
+    let (header, text) = bytes.split_first_chunk::<HEADER>()?;
+    let text = String::from_utf8_lossy(text).into_owned();
+    let [tag, kind, rest @ ..] = *header;
+    match tag {
+        TAG_LAYER => {
+            let layer = *Layer::ALL.get(usize::from(kind))?;
+            let status = match rest[0] {
+                0 => Status::Enforced,
+                1 => Status::Partial,
+                2 => Status::Absent,
+                _ => Status::NotWanted,
+            };
+            Some(Record::Layer(LayerReport { layer, status, why: text }))
+        }
+        TAG_FAILED => {
+            let stage = *Stage::ALL.get(usize::from(kind))?;
+            Some(Record::Failed(Failure {
+                stage,
+                errno: Errno::from_raw(i32::from_le_bytes(rest)),
+                subject: text,
+            }))
+        }
+        TAG_MAIN => fd.map(Record::Main),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layer_and_failure_records_survive_the_trip() {
+        let (receiver, sender) = pair().unwrap();
+        sender.layer(Layer::Seccomp, Status::Partial, "why").unwrap();
+        sender.failed(&Failure { stage: Stage::Exec, errno: Errno::ENOENT, subject: "/x".into() });
+        drop(sender);
+        let first = receiver.receive(true).unwrap().unwrap();
+        assert!(matches!(first, Record::Layer(report)
+            if report.layer == Layer::Seccomp && report.status == Status::Partial && report.why == "why"));
+        let second = receiver.receive(true).unwrap().unwrap();
+        assert!(matches!(second, Record::Failed(failure)
+            if failure.stage == Stage::Exec && failure.errno == Errno::ENOENT && failure.subject == "/x"));
+        assert!(receiver.receive(true).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_descriptor_travels_with_its_record() {
+        let (receiver, sender) = pair().unwrap();
+        let (read, write) = nix::unistd::pipe().unwrap();
+        sender.main_process(write.as_fd()).unwrap();
+        let Some(Record::Main(copy)) = receiver.receive(true).unwrap() else {
+            panic!("no descriptor")
+        };
+        drop(write);
+        nix::unistd::write(&copy, b"x").unwrap();
+        let mut byte = [0];
+        assert_eq!(nix::unistd::read(&read, &mut byte), Ok(1));
+    }
+
+    #[test]
+    fn stages_keep_their_numbers() {
+        for (place, stage) in Stage::ALL.iter().enumerate() {
+            assert_eq!(place, usize::from(*stage as u8));
+        }
+    }
+
+    #[test]
+    fn nothing_yet_is_not_the_end() {
+        let (receiver, _sender) = pair().unwrap();
+        assert_eq!(receiver.receive(false).unwrap_err(), Errno::EAGAIN);
+    }
+}

@@ -1,0 +1,370 @@
+//! The processes between launcher and program.
+//!
+//! With namespaces: the *shim* is pid 1 of the new pid namespace (it builds the view and reaps), the
+//! *stub* is the program's parent (many programs quit when their parent is pid 1), the program comes
+//! third. Without namespaces the shim alone is parent, subreaper and tree killer.
+//!
+//! ```text
+//! launcher ─clone(NEW*)─► shim ─fork─► stub ─fork─► program      (namespaces)
+//! launcher ─fork────────► shim ─fork─► program                   (none)
+//! ```
+//! None of them reads a byte that the program wrote. Once the program has started, shim and stub hold
+//! no capability and no descriptor but the one on which they report its end.
+
+use std::{
+    fs,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
+    path::PathBuf,
+};
+
+use ::landlock::RulesetCreated;
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::{SigSet, SigmaskHow, Signal, sigprocmask},
+        socket::{AddressFamily, SockFlag, SockType, socket},
+    },
+    unistd::{Gid, Uid, chown, sethostname},
+};
+
+use crate::{
+    enforcement::{Layer, Status},
+    layers::{
+        confine::{self, Image},
+        idmap::Mapper,
+        landlock,
+        mount::{self, OwnLine},
+    },
+    plan::{Identity, Plan, Rung},
+    record::{Failure, Sender, Stage},
+    sys::{self, Fork, Reaped},
+    tree,
+};
+
+/// Start of the range of dedicated user ids: the process id of the shim is added. Process ids end at
+/// 2^22, so the range ends below 2^31; systemd's table of ids (<https://systemd.io/UIDS-GIDS/>) lists
+/// 0x70000000 to 0x7FFFFFFF as unused. Unique while the shim lives, with nothing to allocate.
+pub(crate) const FIRST_DEDICATED_ID: u32 = 0x7000_0000;
+
+/// Everything the shim needs, made by the launcher before the clone.
+#[derive(Debug)]
+pub(crate) struct Job<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) image: &'a Image,
+    pub(crate) workdir: PathBuf,
+    /// Stands in for `/tmp` where there is no mount namespace.
+    pub(crate) private_tmp: Option<PathBuf>,
+    pub(crate) filter: &'a [libc::sock_filter],
+    pub(crate) standard: [BorrowedFd<'a>; 3],
+    pub(crate) report: Sender,
+    pub(crate) status: OwnedFd,
+    pub(crate) launcher: (u32, u32),
+}
+
+/// Ends the process if a panic should ever unwind out of the code below: the frames above belong to
+/// the launcher and must not run here.
+struct ExitGuard;
+
+impl Drop for ExitGuard {
+    fn drop(&mut self) {
+        sys::exit_now(EXIT_PANIC);
+    }
+}
+
+const EXIT_FAILED: i32 = 1;
+const EXIT_PANIC: i32 = 70;
+
+/// The whole life of the shim.
+pub(crate) fn run(job: Job<'_>) -> ! {
+    let _guard = ExitGuard;
+    let outcome = if job.plan.rung == Rung::Bare { run_bare(job) } else { run_in_namespaces(job) };
+    sys::exit_now(if outcome.is_ok() { 0 } else { EXIT_FAILED })
+}
+
+fn run_in_namespaces(job: Job<'_>) -> Result<(), ()> {
+    let ready = reported(&job.report, prepare(&job))?;
+    match reported(&job.report, sys::fork(0, None).map_err(Failure::at(Stage::Fork)))? {
+        Fork::Child => stub(job, ready),
+        Fork::Parent { pid: stub, pidfd } => {
+            drop((pidfd, ready));
+            let status = job.status;
+            drop(job.report);
+            settle(&[status.as_raw_fd()]);
+            // Pid 1: reap whatever is orphaned here; when the stub ends the program has, and with
+            // our exit the kernel kills the rest of the namespace.
+            loop {
+                match sys::wait(-1, false) {
+                    Ok(Some(child)) if child.pid == stub => return Ok(()),
+                    Ok(_) => {}
+                    Err(_no_children) => return Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// What is made before the first fork inside and used by the program's process.
+#[derive(Debug)]
+struct Ready {
+    ruleset: Option<RulesetCreated>,
+    dedicated: Option<u32>,
+}
+
+/// Everything before the first fork inside: maps, view, host name, loopback, ruleset.
+fn prepare(job: &Job<'_>) -> Result<Ready, Failure> {
+    keep_only(job)?;
+    confine::reset_signals();
+    confine::die_with_parent(libc::SIGKILL)?;
+    if launcher_is_gone(&job.status) {
+        sys::exit_now(EXIT_FAILED);
+    }
+    let plan = job.plan;
+    if plan.rung == Rung::User {
+        map_own_ids(job.launcher).map_err(Failure::at(Stage::UserMap))?;
+    }
+    let dedicated = dedicated_id(plan).map_err(Failure::at(Stage::User))?;
+    // A name that says nothing of the host. Inside a masked container it may be refused; then the
+    // host's name shows, which the report need not mention: the namespace itself is there.
+    sethostname("plugbay").ok();
+    if let Some(view) = &plan.view {
+        let (uid, gid) = dedicated.map_or(job.launcher, |id| (id, id));
+        let mut mapper = Mapper::new(dedicated);
+        let lost = mount::enter(view, &mut mapper, &OwnLine { uid, gid })?;
+        report_lost(job, &lost)?;
+    }
+    if plan.loopback {
+        bring_up_loopback().map_err(Failure::at(Stage::Loopback))?;
+    }
+    Ok(Ready { ruleset: plan.landlock.as_ref().map(landlock::build).transpose()?, dedicated })
+}
+
+/// What the view lacks is a partial layer; strict does not start with one.
+fn report_lost(job: &Job<'_>, lost: &[(Layer, String)]) -> Result<(), Failure> {
+    for layer in [Layer::IdMappedMounts, Layer::MountNamespace] {
+        let here: Vec<&str> =
+            lost.iter().filter(|(of, _)| *of == layer).map(|(_, text)| text.as_str()).collect();
+        if here.is_empty() {
+            continue;
+        }
+        let why = here.join("; ");
+        if job.plan.strict {
+            return Err(Failure { stage: Stage::Mount, errno: Errno::EOPNOTSUPP, subject: why });
+        }
+        job.report.layer(layer, Status::Partial, &why).map_err(Failure::at(Stage::Mount))?;
+    }
+    Ok(())
+}
+
+fn stub(job: Job<'_>, ready: Ready) -> ! {
+    let outcome = start_program(job, ready).and_then(|(program, status)| {
+        let ended = sys::wait(program, false).ok().flatten();
+        ended.map(|ended| send_end(&status, &ended)).ok_or(())
+    });
+    sys::exit_now(if outcome.is_ok() { 0 } else { EXIT_FAILED })
+}
+
+/// Forks the program's process and hands its descriptor to the launcher. Returns in the parent only.
+fn start_program(job: Job<'_>, ready: Ready) -> Result<(i32, OwnedFd), ()> {
+    let forked = confine::die_with_parent(libc::SIGKILL)
+        .and_then(|()| sys::fork(0, None).map_err(Failure::at(Stage::Fork)));
+    match reported(&job.report, forked)? {
+        Fork::Child => {
+            let failure = become_program(&job, ready);
+            job.report.failed(&failure);
+            sys::exit_now(EXIT_FAILED)
+        }
+        Fork::Parent { pid, pidfd } => {
+            drop(ready);
+            let sent = job.report.main_process(pidfd.as_fd()).map_err(Failure::at(Stage::Fork));
+            reported(&job.report, sent)?;
+            drop((pidfd, job.report));
+            settle(&[job.status.as_raw_fd()]);
+            Ok((pid, job.status))
+        }
+    }
+}
+
+/// The program's own process: restrict, then execute. Returns only with the reason why not.
+fn become_program(job: &Job<'_>, ready: Ready) -> Failure {
+    match seal(job, ready) {
+        Ok(()) => job.image.execute(),
+        Err(failure) => failure,
+    }
+}
+
+fn seal(job: &Job<'_>, ready: Ready) -> Result<(), Failure> {
+    let plan = job.plan;
+    let sealed = plan.filter.is_some();
+    confine::detach_session()?;
+    confine::die_with_parent(libc::SIGKILL)?;
+    confine::limit_resources(&plan.rlimits)?;
+    if sealed {
+        confine::drop_bounding_set()?;
+        if let Some(id) = ready.dedicated {
+            confine::become_user(id)?;
+        }
+        confine::drop_capabilities()?;
+        confine::die_with_parent(libc::SIGKILL)?;
+    }
+    confine::enter_directory(&job.workdir)?;
+    confine::arrange_descriptors(job.standard)?;
+    if sealed {
+        confine::forbid_new_privileges()?;
+    }
+    if let Some(ruleset) = ready.ruleset {
+        landlock::apply(ruleset)?;
+    }
+    if sealed { confine::filter(job.filter) } else { Ok(()) }
+}
+
+/// Without namespaces: parent, subreaper and tree killer in one. It is outside the program's Landlock
+/// domain, so the program cannot signal it.
+fn run_bare(job: Job<'_>) -> Result<(), ()> {
+    let watched = watch_signals();
+    let ready = reported(&job.report, prepare_bare(&job))?;
+    let (program, status) = start_program_bare(job, ready, &watched)?;
+    let mut main_ended = false;
+    loop {
+        // TERM comes from the launcher (kill the tree) or from its death.
+        let stop = watched.wait().map_err(drop)? == Signal::SIGTERM;
+        while let Ok(Some(child)) = sys::wait(-1, true) {
+            if child.pid == program {
+                send_end(&status, &child);
+                main_ended = true;
+            }
+        }
+        if stop || main_ended {
+            tree::kill_descendants(|child| {
+                if child.pid == program {
+                    send_end(&status, &child);
+                }
+            });
+            return Ok(());
+        }
+    }
+}
+
+fn prepare_bare(job: &Job<'_>) -> Result<Ready, Failure> {
+    keep_only(job)?;
+    confine::die_with_parent(libc::SIGTERM)?;
+    if launcher_is_gone(&job.status) {
+        sys::exit_now(EXIT_FAILED);
+    }
+    let subreaper = sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0);
+    subreaper.map_err(Failure::at(Stage::Session))?;
+    let dedicated = dedicated_id(job.plan).map_err(Failure::at(Stage::User))?;
+    if let (Some(id), Some(directory)) = (dedicated, &job.private_tmp) {
+        chown(directory, Some(Uid::from_raw(id)), Some(Gid::from_raw(id)))
+            .map_err(Failure::at(Stage::User))?;
+    }
+    Ok(Ready { ruleset: job.plan.landlock.as_ref().map(landlock::build).transpose()?, dedicated })
+}
+
+fn start_program_bare(job: Job<'_>, ready: Ready, watched: &SigSet) -> Result<(i32, OwnedFd), ()> {
+    let forked = sys::fork(0, None).map_err(Failure::at(Stage::Fork));
+    match reported(&job.report, forked)? {
+        Fork::Child => {
+            sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(watched), None).ok();
+            confine::reset_signals();
+            let failure = become_program(&job, ready);
+            job.report.failed(&failure);
+            sys::exit_now(EXIT_FAILED)
+        }
+        Fork::Parent { pid, pidfd } => {
+            let sent = job.report.main_process(pidfd.as_fd()).map_err(Failure::at(Stage::Fork));
+            reported(&job.report, sent)?;
+            drop((pidfd, ready, job.report));
+            close_all_but(&[job.status.as_raw_fd()]);
+            Ok((pid, job.status))
+        }
+    }
+}
+
+/// The signals that the bare shim waits for, blocked so that none is lost between waits.
+fn watch_signals() -> SigSet {
+    sys::reset_signal_actions();
+    let mut watched = SigSet::empty();
+    watched.add(Signal::SIGCHLD);
+    watched.add(Signal::SIGTERM);
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&watched), None).ok();
+    watched
+}
+
+/// Tells the launcher of a failure and turns it into "give up".
+fn reported<T>(report: &Sender, outcome: Result<T, Failure>) -> Result<T, ()> {
+    outcome.map_err(|failure| report.failed(&failure))
+}
+
+/// Drops what the copy of the launcher brought along: other programs' pipes, the control socket. The
+/// launcher's own 0, 1 and 2 stay as place holders, so that no descriptor made here gets their numbers
+/// before the program's are put there.
+fn keep_only(job: &Job<'_>) -> Result<(), Failure> {
+    let mut kept: Vec<RawFd> = job.standard.iter().map(|fd| fd.as_raw_fd()).collect();
+    kept.extend([0, 1, 2, job.report.as_fd().as_raw_fd(), job.status.as_raw_fd()]);
+    sys::close_all_except(&kept).map_err(Failure::at(Stage::Descriptors))
+}
+
+/// From here on this process only waits: no descriptors, no capabilities, not readable by the program.
+fn settle(kept: &[RawFd]) {
+    close_all_but(kept);
+    // Each is a belt over braces that already hold (Landlock, pid 1's immunity, other user); a kernel
+    // that refuses one of them leaves the others.
+    sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).ok();
+    confine::drop_bounding_set().ok();
+    confine::drop_capabilities().ok();
+    confine::forbid_new_privileges().ok();
+}
+
+fn close_all_but(kept: &[RawFd]) {
+    sys::close_all_except(kept).ok();
+}
+
+/// The launcher holds the reading end of the status pipe for as long as it lives.
+fn launcher_is_gone(status: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(status.as_fd(), PollFlags::empty())];
+    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
+/// One line each: the launcher's ids stand for themselves, nobody else exists.
+fn map_own_ids((uid, gid): (u32, u32)) -> Result<(), Errno> {
+    let write = |file: &str, text: String| {
+        fs::write(file, text)
+            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+    };
+    write("/proc/self/setgroups", "deny".to_owned())?;
+    write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
+    write("/proc/self/gid_map", format!("{gid} {gid} 1"))
+}
+
+/// The dedicated user's id: from the pid of this process as the launcher's `/proc` shows it.
+fn dedicated_id(plan: &Plan) -> Result<Option<u32>, Errno> {
+    if plan.identity == Identity::Launcher {
+        return Ok(None);
+    }
+    let link = fs::read_link("/proc/self").map_err(|_no_proc| Errno::ENOENT)?;
+    let pid: u32 = link.to_string_lossy().parse().map_err(|_not_a_pid| Errno::ENOENT)?;
+    Ok(Some(FIRST_DEDICATED_ID.saturating_add(pid)))
+}
+
+fn bring_up_loopback() -> Result<(), Errno> {
+    let control = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    sys::loopback_up(control.as_fd())
+}
+
+/// How many bytes tell of a program's end.
+pub(crate) const END_BYTES: usize = 28;
+
+fn send_end(status: &OwnedFd, ended: &Reaped) {
+    let micros = |time: libc::timeval| {
+        u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000)
+            + u64::try_from(time.tv_usec).unwrap_or(0)
+    };
+    let mut bytes = Vec::with_capacity(END_BYTES);
+    bytes.extend(ended.status.to_le_bytes());
+    bytes.extend(micros(ended.usage.ru_utime).to_le_bytes());
+    bytes.extend(micros(ended.usage.ru_stime).to_le_bytes());
+    bytes.extend(u64::try_from(ended.usage.ru_maxrss).unwrap_or(0).to_le_bytes());
+    // If the launcher is gone nobody is left to tell.
+    nix::unistd::write(status, &bytes).ok();
+}

@@ -1,0 +1,375 @@
+//! The kernel's calls that no safe library wraps, one small function each.
+//!
+//! This file and the keeper's `sys.rs` hold all unsafe code of the product. Nothing is decided here:
+//! a function makes one system call and turns `-1` into [`Errno`].
+#![expect(unsafe_code, reason = "raw system calls; every block says why it is sound")]
+
+use std::{
+    ffi::{CStr, CString},
+    io, mem,
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+};
+
+use nix::errno::Errno;
+
+/// Which side of a fork the caller is on.
+#[derive(Debug)]
+pub(crate) enum Fork {
+    /// In the parent: the child's pid in the parent's pid namespace, and a descriptor of it.
+    Parent {
+        /// The child's process id.
+        pid: i32,
+        /// Refers to the child even after its pid is reused.
+        pidfd: OwnedFd,
+    },
+    /// In the child.
+    Child,
+}
+
+fn check(result: libc::c_long) -> Result<libc::c_long, Errno> {
+    if result == -1 { Err(Errno::last()) } else { Ok(result) }
+}
+
+fn path(text: &[u8]) -> Result<CString, Errno> {
+    // An interior NUL cannot be a path; the kernel would see a shorter one.
+    CString::new(text).map_err(|_nul| Errno::EINVAL)
+}
+
+fn owned(result: libc::c_long) -> Result<OwnedFd, Errno> {
+    let number = RawFd::try_from(result).map_err(|_too_large| Errno::EBADF)?;
+    // SAFETY: the kernel has just returned this descriptor to us and nobody else holds it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+fn size_of<T>() -> usize {
+    mem::size_of::<T>()
+}
+
+/// Forks with the namespaces of `flags`, optionally straight into a cgroup. The caller must be
+/// single-threaded: the child goes on with ordinary code. Where `clone3` is hidden (container
+/// profiles answer `ENOSYS`), the older call serves, which cannot name a cgroup.
+pub(crate) fn fork(flags: i32, cgroup: Option<BorrowedFd<'_>>) -> Result<Fork, Errno> {
+    match fork_by_clone3(flags, cgroup) {
+        Err(Errno::ENOSYS) if cgroup.is_none() => fork_by_clone(flags),
+        other => other,
+    }
+}
+
+fn fork_by_clone3(flags: i32, cgroup: Option<BorrowedFd<'_>>) -> Result<Fork, Errno> {
+    let mut pidfd: RawFd = -1;
+    // SAFETY: clone_args is plain data for which all zeroes is the documented "nothing asked".
+    let mut args: libc::clone_args = unsafe { mem::zeroed() };
+    args.flags = u64::from(flags.cast_unsigned()) | u64::from(libc::CLONE_PIDFD.cast_unsigned());
+    args.pidfd = (&raw mut pidfd).addr() as u64;
+    args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+    if let Some(directory) = cgroup {
+        args.flags |= 0x2_0000_0000; // CLONE_INTO_CGROUP does not fit libc's c_int constants.
+        args.cgroup = u64::from(directory.as_raw_fd().cast_unsigned());
+    }
+    let size = size_of::<libc::clone_args>();
+    // SAFETY: no CLONE_VM, so the child works on a copy of our memory; `args` and `pidfd` outlive
+    // the call; the process is single-threaded, so no lock of another thread is copied held.
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size) })?;
+    forked(pid, pidfd)
+}
+
+fn fork_by_clone(flags: i32) -> Result<Fork, Errno> {
+    let mut pidfd: RawFd = -1;
+    let flags = flags | libc::CLONE_PIDFD | libc::SIGCHLD;
+    // SAFETY: as above; a null stack means the parent's, copied, and the third argument is where
+    // CLONE_PIDFD stores the descriptor on every architecture.
+    let pid = check(unsafe {
+        libc::syscall(libc::SYS_clone, flags, 0_usize, &raw mut pidfd, 0_usize, 0_usize)
+    })?;
+    forked(pid, pidfd)
+}
+
+fn forked(pid: libc::c_long, pidfd: RawFd) -> Result<Fork, Errno> {
+    if pid == 0 {
+        return Ok(Fork::Child);
+    }
+    let pid = i32::try_from(pid).map_err(|_too_large| Errno::EINVAL)?;
+    Ok(Fork::Parent { pid, pidfd: owned(pidfd.into())? })
+}
+
+/// `open_tree`: a detached copy of the mount tree at `source`, submounts included.
+pub(crate) fn clone_tree(source: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let flags = libc::OPEN_TREE_CLONE
+        | libc::OPEN_TREE_CLOEXEC
+        | (libc::AT_RECURSIVE | libc::AT_EMPTY_PATH).cast_unsigned();
+    // SAFETY: the path is a static C string and the descriptor is borrowed for the call.
+    owned(check(unsafe {
+        libc::syscall(libc::SYS_open_tree, source.as_raw_fd(), c"".as_ptr(), flags)
+    })?)
+}
+
+/// What `mount_setattr` shall change.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct MountChange<'fd> {
+    /// `MOUNT_ATTR_*` bits to set.
+    pub(crate) set: u64,
+    /// A user namespace whose mapping shall apply (`MOUNT_ATTR_IDMAP` must be in `set`).
+    pub(crate) user_namespace: Option<BorrowedFd<'fd>>,
+    /// Also on every mount below.
+    pub(crate) recursive: bool,
+}
+
+/// `mount_setattr` on a mount that we hold.
+pub(crate) fn change_mount(mount: BorrowedFd<'_>, change: MountChange<'_>) -> Result<(), Errno> {
+    // SAFETY: mount_attr is plain data for which all zeroes is "change nothing".
+    let mut attributes: libc::mount_attr = unsafe { mem::zeroed() };
+    attributes.attr_set = change.set;
+    if let Some(namespace) = change.user_namespace {
+        attributes.userns_fd = u64::from(namespace.as_raw_fd().cast_unsigned());
+    }
+    let flags = libc::AT_EMPTY_PATH | if change.recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: `attributes` outlives the call and its true size is passed.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw mut attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    })
+    .map(drop)
+}
+
+/// `move_mount`: attaches a detached mount at `at` (relative to `root`, or absolute with `None`).
+pub(crate) fn attach_mount(
+    mount: BorrowedFd<'_>,
+    root: Option<BorrowedFd<'_>>,
+    at: &[u8],
+) -> Result<(), Errno> {
+    const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 0x4;
+    let at = path(at)?;
+    let base = root.map_or(libc::AT_FDCWD, |fd| fd.as_raw_fd());
+    // SAFETY: both strings are NUL-terminated and live through the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            base,
+            at.as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    })
+    .map(drop)
+}
+
+/// A new, detached filesystem of `kind` with string options (`fsopen`, `fsconfig`, `fsmount`).
+pub(crate) fn new_filesystem(
+    kind: &CStr,
+    options: &[(&CStr, &CStr)],
+    attributes: u64,
+) -> Result<OwnedFd, Errno> {
+    const FSOPEN_CLOEXEC: libc::c_uint = 1;
+    const FSMOUNT_CLOEXEC: libc::c_uint = 1;
+    const FSCONFIG_SET_STRING: libc::c_uint = 1;
+    const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+    let null = std::ptr::null::<libc::c_char>();
+    // SAFETY: `kind` is NUL-terminated.
+    let context =
+        owned(check(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) })?)?;
+    for (key, value) in options {
+        // SAFETY: key and value are NUL-terminated; aux is 0 as SET_STRING wants.
+        check(unsafe {
+            libc::syscall(
+                libc::SYS_fsconfig,
+                context.as_raw_fd(),
+                FSCONFIG_SET_STRING,
+                key.as_ptr(),
+                value.as_ptr(),
+                0,
+            )
+        })?;
+    }
+    // SAFETY: CMD_CREATE takes no key and no value.
+    check(unsafe {
+        libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), FSCONFIG_CMD_CREATE, null, null, 0)
+    })?;
+    let attributes = u32::try_from(attributes).map_err(|_too_large| Errno::EINVAL)?;
+    // SAFETY: the context was created above; only integers are passed.
+    owned(check(unsafe {
+        libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, attributes)
+    })?)
+}
+
+/// Landlock's ABI version, or 0 when the kernel has none (or has it switched off).
+pub(crate) fn landlock_abi() -> u32 {
+    const LANDLOCK_CREATE_RULESET_VERSION: libc::c_uint = 1;
+    // SAFETY: with the version flag the kernel reads no memory.
+    let version = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<u8>(),
+            0_usize,
+            LANDLOCK_CREATE_RULESET_VERSION,
+        )
+    };
+    u32::try_from(version).unwrap_or(0)
+}
+
+/// Installs a seccomp program on this thread. `no_new_privs` must be set.
+pub(crate) fn install_filter(instructions: &[libc::sock_filter]) -> Result<(), Errno> {
+    let length = u16::try_from(instructions.len()).map_err(|_too_long| Errno::E2BIG)?;
+    let program = libc::sock_fprog { len: length, filter: instructions.as_ptr().cast_mut() };
+    // SAFETY: the kernel copies `length` instructions from a live slice and changes none.
+    check(unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program)
+    })
+    .map(drop)
+}
+
+/// Empties the permitted, effective and inheritable capability sets.
+pub(crate) fn drop_capability_sets() -> Result<(), Errno> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    let header = Header { version: 0x2008_0522, pid: 0 };
+    let none = [[0_u32; 3]; 2];
+    // SAFETY: version 3 of the interface takes a header and two data records of three words.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) }).map(drop)
+}
+
+/// `prctl` with integer arguments only.
+pub(crate) fn prctl(option: i32, second: u64, third: u64) -> Result<i64, Errno> {
+    let zero: libc::c_ulong = 0;
+    // SAFETY: callers pass only options whose arguments are integers, so no memory is touched.
+    check(unsafe { libc::prctl(option, second, third, zero, zero) }.into())
+}
+
+/// Whether this thread has the capability in its effective set.
+pub(crate) fn has_capability(capability: u32) -> bool {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    let header = Header { version: 0x2008_0522, pid: 0 };
+    let mut sets = [[0_u32; 3]; 2];
+    // SAFETY: as in `drop_capability_sets`, the kernel writes two records of three words.
+    let result = unsafe { libc::syscall(libc::SYS_capget, &raw const header, sets.as_mut_ptr()) };
+    let word = sets.get(usize::from(capability >= 32)).map_or(0, |record| record[0]);
+    result == 0 && word & (1 << (capability % 32)) != 0
+}
+
+/// Marks every descriptor from `first` on close-on-exec.
+pub(crate) fn close_on_exec_from(first: u32) -> Result<(), Errno> {
+    // SAFETY: changes flags of descriptors only; nothing is closed before exec.
+    check(unsafe {
+        libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+    })
+    .map(drop)
+}
+
+/// Closes every descriptor but `kept`. Owned descriptors that are closed here must never be dropped
+/// afterwards; callers are about to exec or to exit without unwinding.
+pub(crate) fn close_all_except(kept: &[RawFd]) -> Result<(), Errno> {
+    let mut kept: Vec<u32> = kept.iter().filter_map(|fd| u32::try_from(*fd).ok()).collect();
+    kept.sort_unstable();
+    let mut first = 0_u32;
+    for keep in kept {
+        if keep > first {
+            // SAFETY: the caller promises not to use the closed descriptors again.
+            check(unsafe { libc::syscall(libc::SYS_close_range, first, keep - 1, 0) })?;
+        }
+        first = keep.saturating_add(1);
+    }
+    // SAFETY: as above.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) }).map(drop)
+}
+
+/// Every signal back to its default action (ignored signals would survive exec).
+pub(crate) fn reset_signal_actions() {
+    for signal in 1..=64 {
+        // SAFETY: SIG_DFL installs no code. KILL, STOP and libc's own two refuse, which is fine.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// One reaped child.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reaped {
+    /// Which child.
+    pub(crate) pid: i32,
+    /// The raw wait status.
+    pub(crate) status: i32,
+    /// Its resource use, children that it waited for included.
+    pub(crate) usage: libc::rusage,
+}
+
+/// Waits for a child (`-1`: any). `None` when `no_hang` and none has ended.
+pub(crate) fn wait(pid: i32, no_hang: bool) -> Result<Option<Reaped>, Errno> {
+    let mut status = 0;
+    // SAFETY: rusage is plain integers; zeroes are valid.
+    let mut usage: libc::rusage = unsafe { mem::zeroed() };
+    let flags = libc::__WALL | if no_hang { libc::WNOHANG } else { 0 };
+    loop {
+        // SAFETY: both out-pointers refer to live locals.
+        let reaped = unsafe { libc::wait4(pid, &raw mut status, flags, &raw mut usage) };
+        match reaped {
+            -1 if Errno::last() == Errno::EINTR => {}
+            -1 => return Err(Errno::last()),
+            0 => return Ok(None),
+            pid => return Ok(Some(Reaped { pid, status, usage })),
+        }
+    }
+}
+
+/// `pidfd_send_signal`.
+pub(crate) fn pidfd_signal(process: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
+    let no_info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null siginfo is allowed and means "as kill(2)".
+    check(unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, no_info, 0)
+    })
+    .map(drop)
+}
+
+/// Brings the loopback interface of this network namespace up.
+pub(crate) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: ifreq is plain data; zeroes are a valid empty request.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    for (slot, byte) in request.ifr_name.iter_mut().zip(*b"lo") {
+        *slot = libc::c_char::from_ne_bytes([byte]);
+    }
+    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_UP).unwrap_or(1);
+    // SAFETY: SIOCSIFFLAGS reads one ifreq, which lives through the call.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request) }.into())
+        .map(drop)
+}
+
+/// `dup2` onto a fixed number (0, 1 or 2); the copy has no close-on-exec flag.
+pub(crate) fn duplicate_onto(source: BorrowedFd<'_>, target: RawFd) -> Result<(), Errno> {
+    // SAFETY: replaces a standard descriptor of this process, which is about to exec.
+    check(unsafe { libc::dup2(source.as_raw_fd(), target) }.into()).map(drop)
+}
+
+/// A duplicate numbered `least` or above, close-on-exec.
+pub(crate) fn duplicate_above(source: BorrowedFd<'_>, least: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: creates a new descriptor and changes none.
+    owned(check(unsafe { libc::fcntl(source.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) }.into())?)
+}
+
+/// Ends this process at once: no destructors, no buffers flushed.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit never returns and touches no memory of ours.
+    unsafe { libc::_exit(code) }
+}
+
+/// The last OS error as `io::Error` from an [`Errno`].
+pub(crate) fn io_error(errno: Errno) -> io::Error {
+    io::Error::from_raw_os_error(errno as i32)
+}
+
+/// Takes ownership of a descriptor that has just been received with a message.
+pub(crate) fn adopt(number: RawFd) -> OwnedFd {
+    // SAFETY: the kernel installed it for this message; the caller passes each exactly once.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}

@@ -1,0 +1,264 @@
+//! The file system that a process sees: pure composition of mount steps from base and grants.
+//!
+//! A root made of nothing but what is listed closes what Landlock leaves open (stat, metadata
+//! writes, pathname sockets): what is not granted is not there. The steps are carried out in order
+//! by `layers::mount`; nothing is touched here.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    machine::{BaseEntry, BaseKind},
+    spec::{Access, Base, FileGrant, NetworkMode, Spec},
+};
+
+/// One step of building the root, in order. Parents of `at` are created as needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// An empty directory.
+    Directory { at: PathBuf },
+    /// A symbolic link.
+    Link { at: PathBuf, target: PathBuf },
+    /// A small file with these bytes.
+    File { at: PathBuf, bytes: Vec<u8> },
+    /// The host's tree at `source`, submounts included.
+    Bind(Bind),
+    /// An empty, bounded file system in memory.
+    Memory { at: PathBuf, bytes: u64, mode: u32 },
+    /// The process file system of the new pid namespace, read-only.
+    Processes,
+    /// An own instance of pseudo terminals at `/dev/pts`.
+    Terminals,
+}
+
+/// A tree of the host inside the view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bind {
+    /// Where it is on the host and, by rule, inside.
+    pub(crate) path: PathBuf,
+    /// Whether it may be changed.
+    pub(crate) writable: bool,
+    /// Whether device nodes in it work.
+    pub(crate) devices: bool,
+    /// Whether its owner is mapped to the process's user (dedicated user only).
+    pub(crate) owned: bool,
+}
+
+/// The whole view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct View {
+    /// `Some(writable)` when `/` itself was granted: the host's root is the root.
+    pub(crate) host_root: Option<bool>,
+    /// What is put into the root, in order.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// Devices without state or secret.
+pub(crate) const DEVICES: [&str; 5] =
+    ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+
+/// Composes the view.
+pub(crate) fn compose(spec: &Spec, base: &[BaseEntry]) -> View {
+    let grants = needed(&spec.files, spec.base, base);
+    let host_root = grants.iter().find(|grant| grant.path == Path::new("/"));
+    let mut steps = Vec::new();
+    if host_root.is_none() {
+        if spec.base == Base::System {
+            base_steps(&mut steps, base, shares_network(spec.network.mode));
+        }
+        identity_steps(&mut steps, spec.network.mode);
+        steps.push(Step::Link { at: "/var/tmp".into(), target: "/tmp".into() });
+        steps.push(Step::Directory { at: "/run".into() });
+    }
+    device_steps(&mut steps, spec.limits.tmp_size);
+    steps.push(Step::Memory { at: "/tmp".into(), bytes: spec.limits.tmp_size, mode: 0o1777 });
+    steps.push(Step::Processes);
+    let below_root = grants.iter().filter(|grant| grant.path != Path::new("/"));
+    steps.extend(below_root.map(|grant| {
+        Step::Bind(Bind {
+            path: grant.path.clone(),
+            writable: grant.access == Access::Write,
+            devices: grant.path.starts_with("/dev"),
+            owned: true,
+        })
+    }));
+    steps.extend(spec.unix_sockets.iter().map(|socket| {
+        Step::Bind(Bind { path: socket.clone(), writable: true, devices: false, owned: true })
+    }));
+    View { host_root: host_root.map(|grant| grant.access == Access::Write), steps }
+}
+
+/// Whether a mode uses the host's network stack.
+pub(crate) fn shares_network(mode: NetworkMode) -> bool {
+    match mode {
+        NetworkMode::None | NetworkMode::Loopback => false,
+        NetworkMode::Ports | NetworkMode::Full => true,
+    }
+}
+
+/// The grants in path order, without those that a parent or the base already gives. A grant inside
+/// another adds to it and never takes away, so that the result is the same without mounts.
+pub(crate) fn needed(grants: &[FileGrant], kind: Base, base: &[BaseEntry]) -> Vec<FileGrant> {
+    let mut sorted = grants.to_vec();
+    sorted.sort_by(|one, other| one.path.cmp(&other.path).then(other.access.cmp(&one.access)));
+    let mut kept: Vec<FileGrant> = Vec::new();
+    for grant in sorted {
+        let by_base =
+            kind == Base::System && grant.access <= Access::Exec && in_base(&grant.path, base);
+        let by_parent = kept
+            .iter()
+            .any(|wider| grant.path.starts_with(&wider.path) && wider.access >= grant.access);
+        if !by_base && !by_parent {
+            kept.push(grant);
+        }
+    }
+    kept
+}
+
+fn in_base(path: &Path, base: &[BaseEntry]) -> bool {
+    base.iter().any(|entry| entry.kind == BaseKind::Programs && path.starts_with(&entry.path))
+}
+
+fn base_steps(steps: &mut Vec<Step>, base: &[BaseEntry], host_network: bool) {
+    for entry in base.iter().filter(|entry| host_network || !entry.network_only) {
+        steps.push(match &entry.kind {
+            BaseKind::Link(target) => Step::Link { at: entry.path.clone(), target: target.clone() },
+            BaseKind::Programs | BaseKind::Settings => Step::Bind(Bind {
+                path: entry.path.clone(),
+                writable: false,
+                devices: false,
+                owned: false,
+            }),
+        });
+    }
+}
+
+/// Names for the few ids that exist inside, instead of the host's user list. The process's own line
+/// is added when its id is known.
+fn identity_steps(steps: &mut Vec<Step>, network: NetworkMode) {
+    let mut file = |at: &str, text: &str| {
+        steps.push(Step::File { at: at.into(), bytes: text.as_bytes().to_vec() });
+    };
+    file("/etc/passwd", "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n");
+    file("/etc/group", "nogroup:x:65534:\n");
+    if !shares_network(network) {
+        file("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n");
+    }
+}
+
+fn device_steps(steps: &mut Vec<Step>, shared_memory: u64) {
+    steps.push(Step::Memory { at: "/dev".into(), bytes: 64 << 10, mode: 0o755 });
+    steps.extend(DEVICES.iter().map(|device| {
+        Step::Bind(Bind { path: device.into(), writable: true, devices: true, owned: false })
+    }));
+    for (at, target) in [
+        ("/dev/fd", "/proc/self/fd"),
+        ("/dev/stdin", "/proc/self/fd/0"),
+        ("/dev/stdout", "/proc/self/fd/1"),
+        ("/dev/stderr", "/proc/self/fd/2"),
+        ("/dev/ptmx", "pts/ptmx"),
+    ] {
+        steps.push(Step::Link { at: at.into(), target: target.into() });
+    }
+    steps.push(Step::Memory { at: "/dev/shm".into(), bytes: shared_memory, mode: 0o1777 });
+    steps.push(Step::Terminals);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base() -> Vec<BaseEntry> {
+        let programs = |path: &str| BaseEntry {
+            path: path.into(),
+            kind: BaseKind::Programs,
+            network_only: false,
+        };
+        let link = BaseEntry {
+            path: "/bin".into(),
+            kind: BaseKind::Link("usr/bin".into()),
+            network_only: false,
+        };
+        let resolver = BaseEntry {
+            path: "/etc/resolv.conf".into(),
+            kind: BaseKind::Settings,
+            network_only: true,
+        };
+        vec![programs("/usr"), link, resolver]
+    }
+
+    fn grants(list: &[(&str, Access)]) -> Vec<FileGrant> {
+        list.iter().map(|(path, access)| FileGrant::requested(*path, *access)).collect()
+    }
+
+    fn paths(list: &[FileGrant]) -> Vec<String> {
+        list.iter().map(|grant| grant.path.display().to_string()).collect()
+    }
+
+    #[test]
+    fn a_grant_inside_a_wider_one_is_dropped() {
+        let list = grants(&[("/a/b", Access::Read), ("/a", Access::Write), ("/ab", Access::Read)]);
+        assert_eq!(paths(&needed(&list, Base::System, &base())), ["/a", "/ab"]);
+    }
+
+    #[test]
+    fn a_stronger_grant_inside_a_weaker_one_stays_after_it() {
+        let list = grants(&[("/a/out", Access::Write), ("/a", Access::Read)]);
+        assert_eq!(paths(&needed(&list, Base::System, &base())), ["/a", "/a/out"]);
+    }
+
+    #[test]
+    fn the_base_covers_reading_but_not_writing() {
+        let list = grants(&[("/usr/share", Access::Read), ("/usr/local", Access::Write)]);
+        assert_eq!(paths(&needed(&list, Base::System, &base())), ["/usr/local"]);
+        assert_eq!(paths(&needed(&list, Base::Bare, &base())).len(), 2);
+    }
+
+    #[test]
+    fn a_bare_view_has_no_system_trees() {
+        let mut spec = Spec::new("/x/prog");
+        spec.base = Base::Bare;
+        let view = compose(&spec, &base());
+        assert!(
+            !view
+                .steps
+                .iter()
+                .any(|step| matches!(step, Step::Bind(bind) if bind.path.starts_with("/usr")))
+        );
+    }
+
+    #[test]
+    fn resolver_settings_come_with_the_host_network_only() {
+        let has_resolver = |mode| {
+            let mut spec = Spec::new("/usr/bin/x");
+            spec.network.mode = mode;
+            let steps = compose(&spec, &base()).steps;
+            steps
+                .iter()
+                .any(|step| matches!(step, Step::Bind(bind) if bind.path.ends_with("resolv.conf")))
+        };
+        assert!(!has_resolver(NetworkMode::None));
+        assert!(has_resolver(NetworkMode::Full));
+    }
+
+    #[test]
+    fn grants_come_after_the_private_directories_that_may_hold_them() {
+        let mut spec = Spec::new("/usr/bin/x");
+        spec.files = grants(&[("/tmp/data", Access::Read)]);
+        let steps = compose(&spec, &base()).steps;
+        let place = |wanted: &dyn Fn(&Step) -> bool| steps.iter().position(wanted).unwrap();
+        let private =
+            place(&|step| matches!(step, Step::Memory { at, .. } if at == Path::new("/tmp")));
+        let grant =
+            place(&|step| matches!(step, Step::Bind(bind) if bind.path == Path::new("/tmp/data")));
+        assert!(private < grant);
+    }
+
+    #[test]
+    fn granting_the_root_uses_the_hosts_root_under_private_directories() {
+        let mut spec = Spec::new("/usr/bin/x");
+        spec.files = grants(&[("/", Access::Read)]);
+        let view = compose(&spec, &base());
+        assert_eq!(view.host_root, Some(false));
+        assert!(view.steps.contains(&Step::Processes));
+    }
+}

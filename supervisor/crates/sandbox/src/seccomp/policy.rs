@@ -4,7 +4,7 @@
 //! one variant. Nothing here knows BPF.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeSet, HashMap},
     sync::OnceLock,
 };
 
@@ -43,8 +43,16 @@ pub enum PolicyError {
 /// A checked policy.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
-    verdicts: BTreeMap<&'static str, Verdict>,
+    calls: HashMap<&'static str, Named>,
     checks: Vec<Check>,
+}
+
+/// A call that some group lists.
+#[derive(Debug, Clone)]
+struct Named {
+    verdict: Verdict,
+    /// The checks that look at it, by position.
+    checks: Vec<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -108,42 +116,49 @@ impl Policy {
     /// The text is not JSON of the right shape, or a rule makes no sense; both name the place.
     pub fn named(name: &str, sources: &[(&str, &str)]) -> Result<Self, PolicyError> {
         let mut chain = Vec::new();
-        let mut wanted = Some(name.to_owned());
-        while let Some(name) = wanted.take() {
-            let profile = read(&name, sources)?;
+        let mut wanted = Some(name);
+        while let Some(name) = wanted {
+            let profile = read(name, sources)?;
             if chain.len() >= sources.len() {
-                return Err(shape(&name, "extends itself"));
+                return Err(shape(name, "it extends itself"));
             }
-            wanted.clone_from(&profile.extends);
+            wanted = profile.extends;
             chain.push(profile);
         }
         let mut policy = Self::default();
         for profile in chain.iter().rev() {
             policy.lay_over(profile)?;
         }
+        for (at, check) in policy.checks.iter().enumerate() {
+            for call in &check.calls {
+                if let Some(named) = policy.calls.get_mut(call) {
+                    named.checks.push(at);
+                }
+            }
+        }
         Ok(policy)
     }
 
-    fn lay_over(&mut self, profile: &source::Profile) -> Result<(), PolicyError> {
+    fn lay_over(&mut self, profile: &source::Profile<'_>) -> Result<(), PolicyError> {
         let mut names = BTreeSet::new();
-        let mut decided = BTreeMap::new();
+        let mut decided = HashMap::new();
         for group in &profile.groups {
-            let rule = Rule { profile: &profile.name, name: &group.name };
+            let rule = Rule { profile: profile.name, name: group.name };
             rule.named_once(&group.comment, &mut names)?;
-            let verdict = rule.verdict(&group.verdict)?;
+            let verdict = rule.verdict(group.verdict)?;
             for call in rule.calls(&group.calls)? {
-                if let Some(other) = decided.insert(call, &group.name) {
+                if let Some(other) = decided.insert(call, group.name) {
                     return rule.fails(format!("lists `{call}`, which `{other}` lists already"));
                 }
-                self.verdicts.insert(call, verdict);
+                self.calls.insert(call, Named { verdict, checks: Vec::new() });
             }
         }
         for check in &profile.checks {
-            let rule = Rule { profile: &profile.name, name: &check.name };
+            let rule = Rule { profile: profile.name, name: check.name };
             rule.named_once(&check.comment, &mut names)?;
             let check = rule.check(check)?;
             for call in &check.calls {
-                if self.verdicts.get(call) != Some(&Verdict::Allow) {
+                if self.calls.get(call).is_none_or(|named| named.verdict != Verdict::Allow) {
                     return rule.fails(format!("looks at `{call}`, which no group allows"));
                 }
             }
@@ -157,30 +172,31 @@ impl Policy {
 
     /// Every named call of an architecture, in the order of the numbers, with what becomes of it.
     pub(super) fn decisions(&self, arch: Arch, variant: &Variant) -> Vec<(u32, Decision<'_>)> {
-        let checks: Vec<_> = self.checks.iter().filter(|check| check.only.has(variant)).collect();
-        arch.calls()
+        let of_variant: Vec<_> = self
+            .checks
             .iter()
-            .filter_map(|(number, name)| {
-                let mut decision =
-                    Decision { tests: Vec::new(), otherwise: *self.verdicts.get(name)? };
-                for check in checks.iter().filter(|check| check.calls.contains(name)) {
-                    if check.test.conditions.is_empty() {
-                        decision.otherwise = check.test.verdict;
-                        break;
-                    }
-                    decision.tests.push(&check.test);
+            .map(|check| check.only.has(variant).then_some(&check.test))
+            .collect();
+        let decide = |named: &Named| {
+            let mut decision = Decision { tests: Vec::new(), otherwise: named.verdict };
+            for test in named.checks.iter().filter_map(|at| *of_variant.get(*at)?) {
+                if test.conditions.is_empty() {
+                    decision.otherwise = test.verdict;
+                    break;
                 }
-                Some((*number, decision))
-            })
-            .collect()
+                decision.tests.push(test);
+            }
+            decision
+        };
+        let calls = arch.calls().iter();
+        calls.filter_map(|(number, name)| Some((*number, decide(self.calls.get(name)?)))).collect()
     }
 
     /// The names of the checks that look at a call in some variant.
-    pub fn checks_of<'p>(&'p self, call: &'p str) -> impl Iterator<Item = &'p str> {
-        self.checks
-            .iter()
-            .filter(move |check| check.calls.contains(&call))
-            .map(|check| check.name.as_str())
+    pub fn checks_of(&self, call: &str) -> impl Iterator<Item = &str> {
+        let positions = self.calls.get(call).map(|named| named.checks.as_slice());
+        let checks = positions.unwrap_or_default().iter().filter_map(|at| self.checks.get(*at));
+        checks.map(|check| check.name.as_str())
     }
 }
 
@@ -196,12 +212,12 @@ fn shape(profile: &str, problem: impl ToString) -> PolicyError {
     PolicyError::Shape { profile: profile.to_owned(), problem: problem.to_string() }
 }
 
-fn read(name: &str, sources: &[(&str, &str)]) -> Result<source::Profile, PolicyError> {
+fn read<'s>(name: &str, sources: &[(&str, &'s str)]) -> Result<source::Profile<'s>, PolicyError> {
     let text = sources
         .iter()
         .find_map(|(other, text)| (*other == name).then_some(*text))
         .ok_or_else(|| shape(name, "there is no such profile"))?;
-    let profile: source::Profile =
+    let profile: source::Profile<'_> =
         serde_json::from_str(text).map_err(|error| shape(name, error))?;
     if profile.name != name {
         return Err(shape(name, format!("it calls itself `{}`", profile.name)));
@@ -244,7 +260,7 @@ impl<'s> Rule<'s> {
         }
     }
 
-    fn calls(&self, names: &[String]) -> Result<Vec<&'static str>, PolicyError> {
+    fn calls(&self, names: &[&str]) -> Result<Vec<&'static str>, PolicyError> {
         let mut calls = Vec::with_capacity(names.len());
         for name in names {
             match table::known(name) {
@@ -258,22 +274,22 @@ impl<'s> Rule<'s> {
         Ok(calls)
     }
 
-    fn check(&self, check: &source::Check) -> Result<Check, PolicyError> {
+    fn check(&self, check: &source::Check<'_>) -> Result<Check, PolicyError> {
         let conditions: Result<_, _> = check.when.iter().map(|c| self.condition(c)).collect();
         Ok(Check {
-            name: check.name.clone(),
+            name: check.name.to_owned(),
             calls: self.calls(&check.calls)?,
             only: check.only.clone(),
-            test: Test { conditions: conditions?, verdict: self.verdict(&check.verdict)? },
+            test: Test { conditions: conditions?, verdict: self.verdict(check.verdict)? },
         })
     }
 
-    fn condition(&self, condition: &source::Condition) -> Result<Condition, PolicyError> {
+    fn condition(&self, condition: &source::Condition<'_>) -> Result<Condition, PolicyError> {
         let source::Condition { argument, mask, is, is_not, has_any } = condition;
         if *argument > 5 {
             return self.fails(format!("asks for argument {argument}; they are numbered 0 to 5"));
         }
-        let masked = || mask.as_deref().map_or(Ok(u32::MAX), |mask| self.value(mask));
+        let masked = || mask.map_or(Ok(u32::MAX), |mask| self.value(mask));
         let question = match (is, is_not, has_any) {
             (Some(values), None, None) => {
                 Question::Is { mask: masked()?, values: self.values(values)? }
@@ -290,7 +306,7 @@ impl<'s> Rule<'s> {
         Ok(Condition { argument: *argument, question })
     }
 
-    fn values(&self, expressions: &[String]) -> Result<Vec<u32>, PolicyError> {
+    fn values(&self, expressions: &[&str]) -> Result<Vec<u32>, PolicyError> {
         if expressions.is_empty() {
             return self.fails("compares with no value");
         }

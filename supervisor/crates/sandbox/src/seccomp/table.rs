@@ -6,6 +6,8 @@
 mod aarch64;
 mod x86_64;
 
+use std::{collections::HashSet, sync::OnceLock};
+
 /// A processor architecture that filters can be compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Arch {
@@ -74,5 +76,7 @@ impl Arch {
 
 /// Whether any table has a call of this name; the table's own text, if so.
 pub(super) fn known(name: &str) -> Option<&'static str> {
-    Arch::ALL.iter().flat_map(|arch| arch.calls()).find(|(_, n)| *n == name).map(|(_, n)| *n)
+    static NAMES: OnceLock<HashSet<&'static str>> = OnceLock::new();
+    let all = || Arch::ALL.iter().flat_map(|arch| arch.calls()).map(|(_, name)| *name).collect();
+    NAMES.get_or_init(all).get(name).copied()
 }

@@ -288,3 +288,6 @@ enum Step {
     Oversize(Range<usize>),
     BadHeader(HeaderError),
 }
+
+#[cfg(test)]
+mod tests;

@@ -395,3 +395,6 @@ fn is_log(step: &Step) -> bool {
 fn is_progress(step: &Step) -> bool {
     is_method(step, "$/progress")
 }
+
+#[cfg(test)]
+mod tests;

@@ -333,3 +333,6 @@ impl ParseError {
         ErrorObject::new(code, self.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;

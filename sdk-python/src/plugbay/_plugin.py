@@ -1,0 +1,181 @@
+"""The author's face: a plugin, its methods, and ``run``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from plugbay._call import Method
+from plugbay._channel import RPC_FD, claim
+from plugbay._context import Log
+from plugbay._session import Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, Final, TypeVar, overload
+
+    Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+_RESERVED_GROUPS: Final = ("$", "host", "plugin", "event", "stream")
+_RESERVED_WORDS: Final = ("initialize", "initialized", "shutdown", "exit")
+
+
+class Plugin:
+    """A named set of methods that a host can call.
+
+    ::
+
+        plugin = Plugin("words", "1.0.0")
+
+        @plugin.method
+        def count(path: str) -> dict[str, int]:
+            with open(path) as file:
+                return {"words": len(file.read().split())}
+
+        if __name__ == "__main__":
+            plugin.run()
+    """
+
+    def __init__(self, name: str, version: str, *, threads: int = 32) -> None:
+        """Name the plugin as its ``plugin.toml`` does.
+
+        At most ``threads`` handlers run at a time, so 1 means one after the
+        other. It never is more than the host allows, and a thread is started
+        only when it is needed.
+        """
+        if threads < 1:
+            raise ValueError("a plugin needs at least one thread")
+        self.name = name
+        self.version = version
+        self.methods: dict[str, Method] = {}
+        self.is_async = False
+        self._threads = threads
+        self._start_hooks: list[Method] = []
+        self._stop_hooks: list[Method] = []
+        self._session: Session | None = None
+        self._log = Log(self._log_line)
+
+    if TYPE_CHECKING:
+
+        @overload
+        def method(self, function: Handler, /) -> Handler: ...
+        @overload
+        def method(self, name: str, /) -> Callable[[Handler], Handler]: ...
+
+    def method(self, given: Any, /) -> Any:
+        """Make a function callable by its name, or by the name given.
+
+        The parameters are the function's own: an object's members by name, an
+        array's by position.
+        """
+        if isinstance(given, str):
+
+            def named(function: Handler) -> Handler:
+                self._add(given, function)
+                return function
+
+            return named
+        self._add(given.__name__, given)
+        return given
+
+    def on_start(self, hook: Handler) -> Handler:
+        """Run ``hook`` before the first call; what it raises fails the start."""
+        self._start_hooks.append(self._hook(hook))
+        return hook
+
+    def on_stop(self, hook: Handler) -> Handler:
+        """Run ``hook`` after the last call."""
+        self._stop_hooks.append(self._hook(hook))
+        return hook
+
+    @property
+    def config(self) -> Any:
+        """The configuration the host gave, from the first ``on_start`` on."""
+        return self._running().config
+
+    @property
+    def log(self) -> Log:
+        """Where to log; before ``run``, that is standard error."""
+        return self._log
+
+    def call(
+        self,
+        method: str,
+        params: Mapping[str, Any] | Sequence[Any] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Any:
+        """Call the host outside of any call, as from a thread of the plugin's own."""
+        return self._running().ask(None, method, params, timeout)
+
+    def notify(self, method: str, params: Mapping[str, Any] | None = None) -> None:
+        """Tell the host something that has no answer."""
+        self._running().notify(method, params)
+
+    def run(self) -> None:
+        """Serve the host on standard input and output, until it is done with us."""
+        if RPC_FD not in os.environ and sys.stdin is not None and sys.stdin.isatty():
+            sys.stderr.write(
+                f"{self.name} is a Plugbay plugin and waits for a host on standard input; "
+                f"to call it: plugbay call {os.path.dirname(sys.argv[0]) or '.'} METHOD\n"
+            )
+        try:
+            self.session(claim(), _abandon).serve()
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+    def session(self, channel: Any, abandon: Callable[[int], None]) -> Session:
+        """Begin a session over ``channel``: for ``run``, and for hosts in memory."""
+        self._session = Session(self, channel, abandon, self._threads)
+        return self._session
+
+    def started(self, finish: Callable[[Any], Any]) -> None:
+        """Run the start hooks; called by the session."""
+        _run_hooks(self._start_hooks, finish)
+
+    def stopped(self, finish: Callable[[Any], Any]) -> None:
+        """Run the stop hooks; called by the session."""
+        _run_hooks(self._stop_hooks, finish)
+
+    def _add(self, name: str, function: Callable[..., Any]) -> None:
+        if name.partition("/")[0] in _RESERVED_GROUPS and "/" in name:
+            raise ValueError(f"`{name}`: names in that group belong to the protocol")
+        if name in _RESERVED_WORDS or name.startswith("rpc."):
+            raise ValueError(f"`{name}` belongs to the protocol")
+        if name in self.methods:
+            raise ValueError(f"there is a method `{name}` already")
+        method = self.methods[name] = Method(name, function)
+        self.is_async = self.is_async or method.is_async
+
+    def _hook(self, function: Callable[..., Any]) -> Method:
+        hook = Method(function.__name__, function)
+        self.is_async = self.is_async or hook.is_async
+        return hook
+
+    def _running(self) -> Session:
+        if self._session is None:
+            raise RuntimeError("the plugin is not running yet")
+        return self._session
+
+    def _log_line(self, level: str, message: str, fields: dict[str, Any]) -> None:
+        if self._session is not None:
+            self._session.log.write(level, message, fields)
+        else:
+            said = "".join(f" {name}={value!r}" for name, value in fields.items())
+            sys.stderr.write(f"{level} {message}{said}\n")
+
+
+def _run_hooks(hooks: list[Method], finish: Callable[[Any], Any]) -> None:
+    for hook in hooks:
+        result = hook.function()
+        if hook.is_async:
+            finish(result)
+
+
+def _abandon(code: int) -> None:
+    """Leave although a handler does not return."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(code)

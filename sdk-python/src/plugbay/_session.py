@@ -1,0 +1,528 @@
+"""One conversation with a host, from ``initialize`` to the end: what each message means.
+
+Not here: threads (``_crew``), bytes (``_wire``, ``_channel``), the author's face (``_plugin``).
+"""
+
+from __future__ import annotations
+
+import sys
+from _thread import allocate_lock, get_ident
+from time import monotonic
+
+from plugbay import _errors, _refusal
+from plugbay._call import Call, Method, Outbox, Ticket
+from plugbay._context import Context, Log
+from plugbay._crew import Crew
+from plugbay._errors import CallError, Cancelled, InvalidParams, PluginError
+from plugbay._wire import Lines, Oversize, decode, encode, seal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, Final
+
+    from plugbay._async import Loop
+    from plugbay._channel import Channel
+    from plugbay._plugin import Plugin
+
+VERSIONS: Final = (1,)
+FEATURES: Final = ("cancel", "progress", "ping")
+MAX_INFLIGHT: Final = 64
+#: Seconds that calls may still run for when the host has gone, then that they
+#: have to notice being cancelled. Together less than the second we may take.
+GRACE: Final = (0.5, 0.3)
+_LOG_MESSAGE: Final = 16 << 10
+
+
+async def _nothing() -> None:
+    """Have a coroutine's type without importing ``types``."""
+
+
+_probe = _nothing()
+_Coroutine: Final = type(_probe)
+_probe.close()
+
+
+class Session:
+    """Reads messages, keeps the calls in both directions, writes answers."""
+
+    def __init__(
+        self, plugin: Plugin, channel: Channel, abandon: Callable[[int], None], threads: int
+    ) -> None:
+        """Serve ``plugin`` over ``channel``; ``abandon(code)`` ends a process that hangs."""
+        self.config: Any = None
+        self.log = Log(self._log)
+        self._plugin = plugin
+        self._channel = channel
+        self._abandon = abandon
+        self._threads = threads
+        self._lines = Lines(channel.read)
+        self._crew = Crew(self)
+        self._outbox = Outbox()
+        self._methods: dict[str, Method] = {}
+        self._inflight: dict[int | str, Call] = {}
+        self._held: Call | None = None
+        self._state = "new"  # new, then open, then draining
+        self._drained: Ticket | None = None
+        self._max_inflight = MAX_INFLIGHT
+        self._max_frame = self._lines.max_frame
+        self._left = False
+        self._loop: Loop | None = None
+        self._home = 0
+        self._home_out = False
+        self._ended = allocate_lock()
+        self._ended.acquire()
+
+    def serve(self) -> None:
+        """Serve until the host says ``exit`` or goes away."""
+        self._home = get_ident()
+        try:
+            self._crew.serve()
+        except SystemExit:
+            self._stop_loop()
+            raise
+        self._home_out = True
+        self._ended.acquire()
+        if self._state == "open":
+            self._plugin.stopped(self._finish)
+        self._stop_loop()
+
+    # What the crew asks of us.
+
+    def take(self) -> Call | None:
+        """Read until there is a call to run; None at the end."""
+        held, self._held = self._held, None
+        while held is None and not self._left:
+            line = self._lines.next()
+            if line is None:
+                break
+            held = self._receive(line)
+        if held is None:
+            self._outbox.close()
+        return held
+
+    def take_answer(self, ticket: Ticket) -> bool:
+        """Read until ``ticket`` is settled; False if a call or the end came first."""
+        while not ticket.settled:
+            if self._held is not None or self._left:
+                return False
+            line = self._lines.next()
+            if line is None:
+                return False
+            self._held = self._receive(line)
+        return True
+
+    def awaits(self) -> bool:
+        """Whether anybody waits for an answer from the host."""
+        return bool(self._outbox)
+
+    def run(self, call: Call) -> None:
+        """Run a call and answer it."""
+        method = call.method
+        try:
+            if call.cancelled:
+                raise Cancelled  # noqa: TRY301 - one way out for every reason
+            result = method.invoke(call.params, Context(self, call) if method.context else None)
+            if type(result) is _Coroutine:  # from a function that did not look like it
+                result = self._finish(result)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the call is answered
+            self._done(call, None, error)
+        else:
+            self._done(call, result, None)
+
+    def end(self) -> None:
+        """Wind up: let calls finish, then cancel them, then give up on them."""
+        drain, notice = GRACE
+        if not self._crew.settle(drain):
+            self._channel.close()  # a cancellation that nobody sent is not answered
+            for call in list(self._inflight.values()):
+                call.cancel()
+            if not self._crew.settle(notice) and not self._home_out:
+                self._abandon(0)
+        self._ended.release()
+
+    # What a handler asks of us.
+
+    def wait(self, ticket: Ticket, timeout: float | None) -> bool:
+        """Block until ``ticket`` is settled; False if that takes too long."""
+        if self._loop is not None and self._loop.thread == get_ident():
+            raise RuntimeError("this would block the event loop; use `await ctx.acall(...)`")
+        return self._crew.wait(ticket, timeout)
+
+    def ask(
+        self,
+        call: Call | None,
+        method: str,
+        params: Mapping[str, Any] | Sequence[Any] | None,
+        timeout: float | None,
+    ) -> Any:
+        """Call the host and wait for the result."""
+        ticket = self._begin(call, method, params, timeout)
+        answered = False
+        try:
+            answered = self.wait(ticket, timeout)
+        finally:
+            self._give_up(call, ticket, answered=answered)
+        return self._outcome(call, ticket, answered=answered)
+
+    async def ask_async(
+        self,
+        call: Call | None,
+        method: str,
+        params: Mapping[str, Any] | Sequence[Any] | None,
+        timeout: float | None,
+    ) -> Any:
+        """Call the host and wait for the result, on the event loop."""
+        if self._loop is None:
+            raise RuntimeError("only for `async def` handlers; use `ctx.call(...)`")
+        ticket = self._begin(call, method, params, timeout)
+        answered = False
+        try:
+            answered = await self._loop.wait(ticket, timeout)
+        finally:
+            self._give_up(call, ticket, answered=answered)
+        return self._outcome(call, ticket, answered=answered)
+
+    def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
+        """Tell the host something."""
+        body = "" if params is None else f',"params":{encode(params)}'
+        text = f'{{"jsonrpc":"2.0","method":{encode(method)}{body}}}'
+        self._send(seal(text, self._max_frame))
+
+    # Calls we make.
+
+    def _begin(
+        self,
+        call: Call | None,
+        method: str,
+        params: Mapping[str, Any] | Sequence[Any] | None,
+        timeout: float | None,
+    ) -> Ticket:
+        if self._state == "new":
+            raise RuntimeError("the host takes no calls before it has opened the session")
+        if params is None or not isinstance(params, (list, tuple)):
+            meta = _inherited(call, timeout)
+            if meta:
+                params = {**dict(params or {}), "_meta": meta}
+        body = "" if params is None else f',"params":{encode(params)}'
+        ticket = self._outbox.open()
+        text = f'{{"jsonrpc":"2.0","id":{ticket.id},"method":{encode(method)}{body}}}'
+        try:
+            frame = seal(text, self._max_frame)
+        except PluginError:
+            self._outbox.take(ticket.id)
+            raise
+        if call is not None:
+            call.tickets.append(ticket)
+            if call.cancelled:
+                ticket.settle()
+                return ticket
+        self._send(frame)
+        return ticket
+
+    def _give_up(self, call: Call | None, ticket: Ticket, *, answered: bool) -> None:
+        """Forget a call we made; if it was not answered, the host may forget it too."""
+        if call is not None:
+            call.tickets.remove(ticket)
+        if self._outbox.take(ticket.id) is not None:
+            reason = "caller" if answered else "deadline"
+            self.notify("$/cancel", {"id": ticket.id, "reason": reason})
+
+    def _outcome(self, call: Call | None, ticket: Ticket, *, answered: bool) -> Any:
+        if ticket.error is not None:
+            raise ticket.error
+        if call is not None and call.cancelled:
+            raise Cancelled
+        if not answered:
+            raise CallError(_errors.DEADLINE_EXCEEDED, "no answer in time")
+        return ticket.result
+
+    # Messages.
+
+    def _receive(self, line: bytes | Oversize) -> Call | None:
+        """Deal with one message; a call that a thread must run is returned."""
+        if isinstance(line, Oversize):
+            self._too_large(line)
+            return None
+        try:
+            message = decode(line)
+            name = message["method"]
+        except PluginError as error:
+            self._refuse(None, error)
+            return None
+        except (KeyError, TypeError):
+            self._no_call(message)
+            return None
+        params = message.get("params")
+        id_ = message.get("id")
+        if (
+            message.get("jsonrpc") != "2.0"
+            or type(name) is not str
+            or not (type(id_) is int or type(id_) is str or "id" not in message)
+            or not (type(params) is dict or type(params) is list or params is None)
+        ):
+            self._refuse(id_ if _refusal.is_id(id_) else None, _refusal.invalid(message))
+            return None
+        method = self._methods.get(name)
+        if method is not None:
+            return self._accept(method, id_, params)
+        return self._elsewhere(name, id_, params)
+
+    def _accept(self, method: Method, id_: int | str | None, params: Any) -> Call | None:
+        """Take a call on, or refuse it at once."""
+        call = Call(id_, method, params, {})
+        try:
+            if type(params) is dict and "_meta" in params:
+                _take_meta(call, params)
+            self._make_room(call)
+        except PluginError as error:
+            if id_ is None:
+                self.log.warning("notification dropped", method=method.name, error=error.message)
+            else:
+                self._refuse(id_, error)
+            return None
+        if id_ is not None:
+            self._inflight[id_] = call
+        if method.is_async and self._loop is not None:
+            context = Context(self, call) if method.context else None
+            self._loop.start(call, lambda: method.invoke(call.params, context), self._done)
+            return None
+        return call
+
+    def _make_room(self, call: Call) -> None:
+        """Refuse a call over the limits."""
+        if call.id in self._inflight:
+            raise PluginError(_errors.INVALID_REQUEST, "that id is of a call still running")
+        busy = self._crew.backlog() if call.id is None else len(self._inflight)
+        limit = self._max_inflight
+        if busy >= limit:
+            raise _refusal.overloaded(limit)
+
+    def _elsewhere(self, name: str, id_: int | str | None, params: Any) -> Call | None:
+        """Deal with what is not a method of the plugin."""
+        if name == "$/ping":
+            self._answer_to(id_, '"result":{}')
+        elif name == "$/cancel":
+            self._cancel(params)
+        elif name == "exit":
+            self._left = True
+        elif id_ is None:
+            pass  # a notification nobody here knows
+        elif name == "initialize" and self._state == "new":
+            return self._begin_own(name, self._initialize, id_, params)
+        elif name == "shutdown" and self._state == "open":
+            self._methods = {}
+            self._state = "draining"
+            return self._begin_own(name, self._shutdown, id_, None)
+        elif self._state == "new":
+            self._refuse(id_, PluginError(_errors.NOT_INITIALIZED, "`initialize` comes first"))
+        elif name == "initialize":
+            self._refuse(id_, PluginError(_errors.INVALID_REQUEST, "initialized already"))
+        elif self._state == "draining" and "/" not in name:
+            self._refuse(id_, PluginError(_errors.DRAINING, "shutting down"))
+        else:
+            self._refuse(id_, PluginError(_errors.METHOD_NOT_FOUND, f"no method `{name}`"))
+        return None
+
+    def _begin_own(
+        self, name: str, function: Callable[..., Any], id_: int | str, params: Any
+    ) -> Call:
+        """Have a thread do what may take time, such as running the author's hooks."""
+        call = self._inflight[id_] = Call(id_, Method(name, function), params, {})
+        return call
+
+    def _cancel(self, params: Any) -> None:
+        id_ = params.get("id") if type(params) is dict else None
+        if not _refusal.is_id(id_) or id_ not in self._inflight:  # answered meanwhile
+            return
+        call = self._inflight[id_]
+        call.cancel()
+        if self._crew.withdraw(call):
+            self._done(call, None, Cancelled())
+
+    def _no_call(self, message: Any) -> None:
+        """Settle the call that a response answers; refuse what is not a message."""
+        if type(message) is not dict:
+            what = "batches are not part of" if type(message) is list else "not a message of"
+            self._refuse(None, PluginError(_errors.INVALID_REQUEST, f"{what} this protocol"))
+            return
+        if "result" not in message and "error" not in message:
+            id_ = message.get("id")
+            error = PluginError(_errors.INVALID_REQUEST, "a message has a method or a result")
+            self._refuse(id_ if _refusal.is_id(id_) else None, error)
+            return
+        ticket = self._outbox.take(message.get("id"))
+        if ticket is None:  # given up meanwhile
+            return
+        refused = message.get("error")
+        if refused is None:
+            ticket.settle(message["result"])
+            return
+        if type(refused) is not dict:
+            refused = {"message": "a malformed answer", "data": refused}
+        code = refused.get("code", _errors.INTERNAL_ERROR)
+        message = str(refused.get("message", ""))
+        ticket.settle(error=CallError(code, message, refused.get("data")))
+
+    def _too_large(self, frame: Oversize) -> None:
+        error = _refusal.too_large(self._lines.max_frame)
+        if not frame.answers:
+            self._refuse(frame.id, error)
+            return
+        ticket = self._outbox.take(frame.id)
+        if ticket is not None:
+            ticket.settle(error=CallError(error.code, error.message, error.data))
+
+    # Answers.
+
+    def _done(self, call: Call, result: Any, error: BaseException | None) -> None:
+        """Answer a call, with the one answer it gets."""
+        if error is None:
+            try:
+                body = f'"result":{encode(result)}'
+            except PluginError as unsayable:
+                error = unsayable
+        if error is not None:
+            body = self._explain(call, error)
+        if call.id is None:
+            return
+        self._inflight.pop(call.id, None)
+        if call.cancelled:
+            body = _refusal.CANCELLED
+        self._answer_to(call.id, body)
+        if self._drained is not None and len(self._inflight) <= 1:
+            self._drained.settle()
+
+    def _explain(self, call: Call, error: BaseException) -> str:
+        """Turn what a handler raised into the error it means."""
+        if isinstance(error, PluginError):
+            refusal = error
+        elif isinstance(error, Cancelled):
+            return _refusal.CANCELLED
+        elif isinstance(error, SystemExit):
+            if get_ident() == self._home:
+                raise error
+            self._abandon(_exit_code(error))
+            refusal = PluginError(_errors.HANDLER_FAILED, "exited")
+        elif isinstance(error, KeyboardInterrupt):
+            raise error
+        else:
+            refusal = _refusal.failure(error)
+        if call.id is None:
+            self.log.error("notification handler failed", method=call.method.name, error=str(error))
+        return _refusal.body(refusal)
+
+    def _refuse(self, id_: int | str | None, error: PluginError) -> None:
+        """Answer a request that did not become a call."""
+        text = "null" if id_ is None else encode(id_)
+        self._send(seal(f'{{"jsonrpc":"2.0","id":{text},{_refusal.body(error)}}}', self._max_frame))
+
+    def _answer_to(self, id_: int | str | None, body: str) -> None:
+        if id_ is None:
+            return
+        head = f'{{"jsonrpc":"2.0","id":{id_ if type(id_) is int else encode(id_)},'
+        try:
+            frame = seal(f"{head}{body}}}", self._max_frame)
+        except PluginError as error:
+            frame = seal(f"{head}{_refusal.body(error)}}}", self._max_frame)
+        self._send(frame)
+
+    def _send(self, frame: bytes) -> None:
+        try:
+            self._channel.write(frame)
+        except OSError:  # the host has gone; reading will tell
+            self._outbox.close()
+
+    def _log(self, level: str, message: str, fields: dict[str, Any]) -> None:
+        said: dict[str, Any] = {"level": level, "message": str(message)[:_LOG_MESSAGE]}
+        if fields:
+            said["fields"] = fields
+        try:
+            self.notify("$/log", said)
+        except PluginError:  # logging must not fail: say it in words
+            said["fields"] = {name: repr(part)[:_LOG_MESSAGE] for name, part in fields.items()}
+            said["message"] = said["message"].encode("utf-8", "replace").decode()
+            self.notify("$/log", said)
+
+    # The session's own methods.
+
+    def _initialize(self, versions: list[int], **offer: Any) -> dict[str, Any]:
+        common = [version for version in VERSIONS if version in versions]
+        if not common:
+            raise _refusal.unsupported(VERSIONS, versions)
+        limits = offer.get("limits") or {}
+        self._max_frame = limits.get("maxFrameBytes", self._max_frame)
+        self._max_inflight = limits.get("maxInflight", self._max_inflight)
+        self.config = offer.get("config")
+        if self._plugin.is_async:
+            from plugbay._async import Loop  # noqa: PLC0415 - dear, and rarely needed
+
+            self._loop = Loop()
+        self._plugin.started(self._finish)
+        self._crew.limit = max(1, min(self._threads, self._max_inflight))
+        self._methods = self._plugin.methods
+        self._state = "open"
+        return {
+            "version": max(common),
+            "features": FEATURES,
+            "plugin": {"name": self._plugin.name, "version": self._plugin.version},
+            "methods": list(self._plugin.methods),
+            "subscribes": [],
+            "publishes": [],
+        }
+
+    def _shutdown(self) -> None:
+        """Answer once every other call is answered."""
+        self._drained = Ticket()
+        if len(self._inflight) > 1:
+            self._crew.wait(self._drained, read=False)
+        self._plugin.stopped(self._finish)
+
+    def _finish(self, coroutine: Any) -> Any:
+        """Run a coroutine for a thread that has no event loop."""
+        if self._loop is None:
+            from plugbay._async import Loop  # noqa: PLC0415 - dear, and rarely needed
+
+            self._loop = Loop()
+        return self._loop.run(coroutine)
+
+    def _stop_loop(self) -> None:
+        if self._loop is not None:
+            self._loop.stop()
+
+
+def _inherited(call: Call | None, timeout: float | None) -> dict[str, Any]:
+    """Say on whose behalf we call, so that its deadline and cancellation hold on."""
+    meta: dict[str, Any] = {}
+    if call is not None and "callId" in call.meta:
+        meta["callId"] = call.meta["callId"]
+    if timeout is not None:
+        meta["deadlineMs"] = int(timeout * 1000)
+    return meta
+
+
+def _take_meta(call: Call, params: dict[str, Any]) -> None:
+    """Move a call's metadata out of its parameters."""
+    meta = params.pop("_meta")
+    if meta is None:
+        return
+    if type(meta) is not dict:
+        raise InvalidParams("`_meta` must be an object")
+    for name in ("traceparent", "callId", "idempotencyKey"):
+        if type(meta.get(name, "")) is not str:
+            raise InvalidParams(f"`_meta.{name}` must be a string")
+    if not _refusal.is_id(meta.get("progressToken", 0)):
+        raise InvalidParams("`_meta.progressToken` must be a string or an integer")
+    limit = meta.get("deadlineMs")
+    if limit is not None:
+        if type(limit) is not int or limit < 0:
+            raise InvalidParams("`_meta.deadlineMs` must be a whole number, not negative")
+        call.deadline = monotonic() + limit / 1000
+    call.meta = meta
+
+
+def _exit_code(error: SystemExit) -> int:
+    if error.code is None or isinstance(error.code, int):
+        return error.code or 0
+    sys.stderr.write(f"{error.code}\n")
+    return 1

@@ -1,0 +1,273 @@
+"""A host in memory, for unit tests of a plugin.
+
+::
+
+    from plugbay.testing import Host
+    from main import plugin
+
+    with Host(plugin, config={"language": "en"}) as host:
+        assert host.call("count", path="data/text.txt") == {"words": 3}
+
+The plugin runs as it would in its process, threads and all; only the two pipes
+are a socket pair. There is no sandbox: what the plugin opens, it opens.
+"""
+
+from __future__ import annotations
+
+import socket
+from threading import Thread
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from plugbay import _errors
+from plugbay._channel import Channel
+from plugbay._errors import CallError, PluginError
+from plugbay._wire import Lines, decode, encode, seal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    from plugbay._plugin import Plugin
+
+_VERSION = "0.1.0"
+_ROOM = 64 << 20
+
+
+class Entry(NamedTuple):
+    """A log line of the plugin."""
+
+    level: str
+    message: str
+    fields: dict[str, Any]
+
+
+class Pending:
+    """A call without an answer so far."""
+
+    def __init__(self, host: Host, id_: int) -> None:
+        """Made by ``Host.start``."""
+        self._host = host
+        self._answer: dict[str, Any] | None = None
+        self.id = id_
+        self.progress: list[dict[str, Any]] = []
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer was read."""
+        return self._answer is not None
+
+    def cancel(self, reason: str = "caller") -> None:
+        """Tell the plugin that the answer is no longer wanted."""
+        self._host.send({"method": "$/cancel", "params": {"id": self.id, "reason": reason}})
+
+    def result(self) -> Any:
+        """Wait for the answer; an error is raised as ``CallError``."""
+        self._host.read_until(lambda: self.done)
+        answer = self._answer or {}
+        if "error" in answer:
+            error = answer["error"]
+            raise CallError(error["code"], error["message"], error.get("data"))
+        return answer["result"]
+
+    def settle(self, answer: dict[str, Any]) -> None:
+        """Take the answer; called by the host."""
+        self._answer = answer
+
+
+class Host:
+    """Speaks to a plugin in this process, and records what it says by itself."""
+
+    def __init__(
+        self,
+        plugin: Plugin,
+        *,
+        config: Any = None,
+        limits: Mapping[str, int] | None = None,
+        timeout: float = 10.0,
+    ) -> None:
+        """Prepare a session; entering the context begins it."""
+        self.plugin = plugin
+        self.logs: list[Entry] = []
+        self.notifications: list[tuple[str, Any]] = []
+        self.exit_code: int | None = None
+        self._config = config
+        self._limits = dict(limits or {})
+        self._timeout = timeout
+        self._stubs: dict[str, Callable[[Any], Any]] = {}
+        self._plugins: dict[tuple[str, str], Callable[[Any], Any]] = {}
+        self._pending: dict[int, Pending] = {}
+        self._last = 0
+        self.stub("host/info", {"name": "plugbay.testing", "version": _VERSION})
+        self.stub("host/config.get", config)
+        self.stub("host/call", self._call_plugin)
+
+    def __enter__(self) -> Host:  # noqa: PYI034 - `Self` needs Python 3.11
+        """Begin the session: ``initialize``, then ``initialized``."""
+        self.open()
+        offer = {"versions": [1], "host": {"name": "plugbay.testing", "version": _VERSION}}
+        params = {**offer, "config": self._config, "limits": self._limits, "generation": 1}
+        try:
+            self.hello = self._start("initialize", params).result()
+        except BaseException:
+            self.close()
+            raise
+        self.send({"method": "initialized"})
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End it: ``shutdown``, then ``exit``; after a failure, just hang up."""
+        try:
+            if kind is None and self._thread.is_alive():
+                self._start("shutdown", None).result()
+                self.send({"method": "exit"})
+        finally:
+            self.close()
+
+    def call(self, method: str, /, *listed: Any, **named: Any) -> Any:
+        """Call a method and wait for the result; an error is raised as ``CallError``."""
+        return self.start(method, *listed, **named).result()
+
+    def start(self, method: str, /, *listed: Any, **named: Any) -> Pending:
+        """Call a method without waiting. Parameters go by name or by position, not both."""
+        if listed and named:
+            raise TypeError("parameters are an array or an object, not both")
+        if listed:
+            return self._start(method, list(listed))
+        meta = {"progressToken": self._last + 1, "callId": f"call-{self._last + 1}"}
+        return self._start(method, {**named, "_meta": {**meta, **named.get("_meta", {})}})
+
+    def notify(self, method: str, /, **named: Any) -> None:
+        """Call a method that is not to answer."""
+        self.send({"method": method, "params": named})
+
+    def stub(self, method: str, answer: Any) -> None:
+        """Answer the plugin's calls of a ``host/`` method.
+
+        ``answer`` is the result, or a function of the parameters that returns
+        it, or raises ``PluginError``.
+        """
+        self._stubs[method] = answer if callable(answer) else lambda _: answer
+
+    def stub_plugin(self, plugin: str, method: str, answer: Any) -> None:
+        """Answer the plugin's calls of another plugin, as ``stub`` does."""
+        self._plugins[plugin, method] = answer if callable(answer) else lambda _: answer
+
+    def ping(self) -> None:
+        """Wait for the plugin to say that it still reads, and for all it said before."""
+        self._start("$/ping", None).result()
+
+    def open(self) -> None:
+        """Start the plugin without a word. For tests of the protocol itself."""
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
+        self._socket, self._theirs = ours, theirs
+        self._lines = Lines(self._read, _ROOM)
+        session = self.plugin.session(Channel(theirs.fileno(), theirs.fileno()), self._abandoned)
+        self._thread = Thread(target=self._serve, args=(session,), daemon=True)
+        self._thread.start()
+
+    def hang_up(self) -> None:
+        """End the plugin's input, as a host that dies does."""
+        self._socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Hang up and wait for the plugin to end."""
+        self.hang_up()
+        self._thread.join(self._timeout)
+        hangs = self._thread.is_alive()
+        self._socket.close()
+        if not hangs:
+            self._theirs.close()
+        if hangs and self.exit_code is None:
+            raise TimeoutError("the plugin does not end")
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Send one message, ``jsonrpc`` added."""
+        self.send_raw(seal(encode({"jsonrpc": "2.0", **message}), _ROOM))
+
+    def send_raw(self, data: bytes) -> None:
+        """Send bytes. For tests of the protocol itself."""
+        self._socket.settimeout(self._timeout)
+        self._socket.sendall(data)
+
+    def receive(self) -> dict[str, Any]:
+        """Read one message, whatever it is. For tests of the protocol itself."""
+        line = self._lines.next()
+        if line is None:
+            raise EOFError("the plugin has hung up")
+        if not isinstance(line, bytes):
+            raise OverflowError(f"a frame over {_ROOM} bytes")
+        message: dict[str, Any] = decode(line)
+        return message
+
+    def read_until(self, enough: Callable[[], bool]) -> None:
+        """Read and answer what the plugin sends until ``enough()``."""
+        while not enough():
+            self._take(self.receive())
+
+    def _start(self, method: str, params: Any) -> Pending:
+        self._last += 1
+        pending = self._pending[self._last] = Pending(self, self._last)
+        message = {"id": pending.id, "method": method}
+        self.send({**message, "params": params} if params is not None else message)
+        return pending
+
+    def _take(self, message: dict[str, Any]) -> None:
+        method = message.get("method")
+        params: Any = message.get("params")
+        if method is None:
+            pending = self._pending.pop(message["id"], None)
+            if pending is not None:
+                pending.settle(message)
+        elif "id" in message:
+            self._answer(message["id"], method, params)
+        elif method == "$/log":
+            self.logs.append(Entry(params["level"], params["message"], params.get("fields", {})))
+        elif method == "$/progress" and params["token"] in self._pending:
+            told = {name: value for name, value in params.items() if name != "token"}
+            self._pending[params["token"]].progress.append(told)
+        else:
+            self.notifications.append((method, params))
+
+    def _answer(self, id_: Any, method: str, params: Any) -> None:
+        stub = self._stubs.get(method, _no_stub(method))
+        try:
+            self.send({"id": id_, "result": stub(params)})
+        except PluginError as error:
+            told = {"code": error.code, "message": error.message, "data": error.data}
+            self.send({"id": id_, "error": told})
+
+    def _call_plugin(self, params: Any) -> Any:
+        asked = params["plugin"], params["method"]
+        return self._plugins.get(asked, _no_stub("{}: {}".format(*asked)))(params.get("params"))
+
+    def _read(self, size: int) -> bytes:
+        self._socket.settimeout(self._timeout)
+        return self._socket.recv(size)
+
+    def _serve(self, session: Any) -> None:
+        code = 0
+        try:
+            session.serve()
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1
+        finally:
+            self._abandoned(code)
+
+    def _abandoned(self, code: int) -> None:
+        if self.exit_code is None:
+            self.exit_code = code
+        self._theirs.shutdown(socket.SHUT_RDWR)
+
+
+def _no_stub(name: str) -> Callable[[Any], Any]:
+    def refuse(_: Any) -> Any:
+        raise PluginError(_errors.METHOD_NOT_FOUND, f"no stub for `{name}`")
+
+    return refuse

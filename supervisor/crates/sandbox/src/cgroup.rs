@@ -76,6 +76,24 @@ fn locate(membership: &str, mounts: &str) -> Option<PathBuf> {
     })
 }
 
+const PREFIX: &str = "plugbay-";
+
+/// Removes the directories that launchers left which were killed before they could. Only empty ones
+/// can be removed, so that a launcher of another pid namespace, whose id means nothing here, loses
+/// none that it uses.
+pub(crate) fn sweep(home: &Path) {
+    let Ok(entries) = fs::read_dir(home) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let owner = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            fs::remove_dir(entry.path()).ok();
+        }
+    }
+}
+
 /// One cgroup of ours, removed when dropped (if empty by then).
 #[derive(Debug)]
 pub(crate) struct Cgroup {
@@ -86,7 +104,7 @@ pub(crate) struct Cgroup {
 impl Cgroup {
     /// Makes a new one below `home`. The name must be unique among live ones.
     pub(crate) fn create(home: &Path, name: &str) -> io::Result<Self> {
-        let path = home.join(name);
+        let path = home.join(format!("{PREFIX}{name}"));
         fs::create_dir(&path)?;
         match fs::File::open(&path) {
             Ok(directory) => Ok(Self { path, directory: directory.into() }),
@@ -197,6 +215,19 @@ mod tests {
     }
 
     #[test]
+    fn directories_of_dead_launchers_are_swept_and_others_stay() {
+        let fake = tempfile::tempdir().unwrap();
+        let dead = fake.path().join("plugbay-4194305-1");
+        let ours = fake.path().join(format!("plugbay-{}-1", std::process::id()));
+        let foreign = fake.path().join("user.slice");
+        for path in [&dead, &ours, &foreign] {
+            fs::create_dir(path).unwrap();
+        }
+        sweep(fake.path());
+        assert_eq!([dead.exists(), ours.exists(), foreign.exists()], [false, true, true]);
+    }
+
+    #[test]
     fn limits_are_written_where_the_controller_is_delegated() {
         let fake = tempfile::tempdir().unwrap();
         let cgroup = Cgroup::create(fake.path(), "one").unwrap();
@@ -210,11 +241,13 @@ mod tests {
         for controller in [Controller::Memory, Controller::Pids, Controller::Cpu] {
             cgroup.limit(controller, &limits).unwrap();
         }
-        let read = |name: &str| fs::read_to_string(fake.path().join("one").join(name)).unwrap();
+        let read =
+            |name: &str| fs::read_to_string(fake.path().join("plugbay-one").join(name)).unwrap();
         assert_eq!(read("memory.max"), "4096");
         assert_eq!(read("pids.max"), "7");
         assert_eq!(read("cpu.max"), "150000 100000");
-        fs::write(fake.path().join("one/memory.events"), "low 0\noom 2\noom_kill 1\n").unwrap();
+        fs::write(fake.path().join("plugbay-one/memory.events"), "low 0\noom 2\noom_kill 1\n")
+            .unwrap();
         assert_eq!(cgroup.memory_kills(), 1);
     }
 }

@@ -22,7 +22,7 @@ use nix::errno::Errno;
 use thiserror::Error;
 
 use crate::{
-    cgroup::Cgroup,
+    cgroup::{self, Cgroup},
     child::Child,
     enforcement::{Enforcement, Layer, LayerReport, Status, TreeKill},
     layers::confine::Image,
@@ -60,6 +60,14 @@ pub enum LaunchError {
     /// An argument, variable or path holds a NUL byte.
     #[error("an argument, a variable or a path contains a NUL byte")]
     Nul,
+}
+
+impl LaunchError {
+    /// A failure to get descriptors or pipes, before anything was cloned.
+    #[must_use]
+    pub fn from_os(errno: Errno) -> Self {
+        Failure::at(Stage::Clone)(errno).into()
+    }
 }
 
 fn subject_text(subject: &str) -> String {
@@ -256,7 +264,7 @@ impl Launcher {
     fn cgroup(&mut self, limits: &Limits, plan: &Plan) -> Option<Cgroup> {
         let home = self.machine.cgroup.as_ref()?;
         self.sequence += 1;
-        let name = format!("plugbay-{}-{}", std::process::id(), self.sequence);
+        let name = format!("{}-{}", std::process::id(), self.sequence);
         let cgroup = Cgroup::create(&home.path, &name).ok()?;
         plan.controllers.iter().all(|one| cgroup.limit(*one, limits).is_ok()).then_some(cgroup)
     }
@@ -304,6 +312,13 @@ impl Launch {
         self.attempt.as_ref().map(|attempt| attempt.report.as_fd())
     }
 
+    /// Gives the start up: kills what is there of it. [`Launch::advance`] then reports the failure.
+    pub fn abandon(&self) {
+        if let Some(attempt) = &self.attempt {
+            sys::pidfd_signal(attempt.shim_fd.as_fd(), libc::SIGKILL).ok();
+        }
+    }
+
     /// Takes in what the inside reports. `Some` once the program runs; `None` when more is to come.
     ///
     /// # Errors
@@ -317,7 +332,7 @@ impl Launch {
             let Some(attempt) = &mut self.attempt else {
                 return Err(Failure::at(Stage::Clone)(Errno::ESRCH).into());
             };
-            match attempt.report.receive(wait == Wait::Block) {
+            match attempt.report.receive(wait) {
                 Ok(Some(Record::Layer(report))) => attempt.correct(report),
                 Ok(Some(Record::Main(process))) => attempt.main = Some(process),
                 Ok(Some(Record::Failed(failure))) => attempt.failure = Some(failure),

@@ -1,22 +1,17 @@
 //! What the processes inside tell the launcher while they seal themselves: small binary records over
 //! a sequenced packet socket. The end of the stream without a failure means that exec succeeded.
 
-use std::{
-    io::{IoSlice, IoSliceMut},
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
-};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::{
     errno::Errno,
-    sys::socket::{
-        AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-        sendmsg, socketpair,
-    },
+    sys::socket::{AddressFamily, SockFlag, SockType, socketpair},
 };
 
 use crate::{
     enforcement::{Layer, LayerReport, Status},
-    sys,
+    launch::Wait,
+    packet,
 };
 
 /// Where a start can fail. The name is part of the error text and of reports.
@@ -203,11 +198,7 @@ impl Sender {
     ) -> Result<(), Errno> {
         let text = text.as_bytes();
         let text = text.get(..text.len().min(MAX_RECORD - HEADER)).unwrap_or_default();
-        let raw = fd.map(|fd| [fd.as_raw_fd()]);
-        let rights = raw.as_ref().map(|raw| ControlMessage::ScmRights(raw));
-        let parts = [IoSlice::new(header), IoSlice::new(text)];
-        let flags = MsgFlags::MSG_NOSIGNAL;
-        sendmsg::<()>(self.0.as_raw_fd(), &parts, rights.as_slice(), flags, None).map(drop)
+        packet::send(self.0.as_fd(), &[header, text], fd.as_slice())
     }
 }
 
@@ -222,37 +213,16 @@ impl AsFd for Receiver {
 }
 
 impl Receiver {
-    /// The next record; `None` when every sender is closed. `EAGAIN` when `wait` is false and nothing
-    /// has come yet.
-    pub(crate) fn receive(&self, wait: bool) -> Result<Option<Record>, Errno> {
+    /// The next record; `None` when every sender is closed. `EAGAIN` when nothing has come yet and
+    /// `wait` says not to block.
+    pub(crate) fn receive(&self, wait: Wait) -> Result<Option<Record>, Errno> {
         let mut buffer = [0_u8; MAX_RECORD];
-        let mut control = nix::cmsg_space!([i32; 1]);
-        let (length, fd) = {
-            let mut parts = [IoSliceMut::new(&mut buffer)];
-            let mut flags = MsgFlags::MSG_CMSG_CLOEXEC;
-            if !wait {
-                flags |= MsgFlags::MSG_DONTWAIT;
-            }
-            let message = loop {
-                match recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut control), flags) {
-                    Err(Errno::EINTR) => {}
-                    other => break other?,
-                }
-            };
-            let fd = message.cmsgs()?.find_map(|control| {
-                if let ControlMessageOwned::ScmRights(fds) = control {
-                    fds.first().copied()
-                } else {
-                    None
-                }
-            });
-            (message.bytes, fd)
-        };
+        let (length, mut fds) = packet::receive(self.0.as_fd(), &mut buffer, wait)?;
         if length == 0 {
             return Ok(None);
         }
-        let fd = fd.map(sys::adopt);
-        decode(buffer.get(..length).unwrap_or_default(), fd).map(Some).ok_or(Errno::EBADMSG)
+        let bytes = buffer.get(..length).unwrap_or_default();
+        decode(bytes, fds.pop()).map(Some).ok_or(Errno::EBADMSG)
     }
 }
 
@@ -294,13 +264,13 @@ mod tests {
         sender.layer(Layer::Seccomp, Status::Partial, "why").unwrap();
         sender.failed(&Failure { stage: Stage::Exec, errno: Errno::ENOENT, subject: "/x".into() });
         drop(sender);
-        let first = receiver.receive(true).unwrap().unwrap();
+        let first = receiver.receive(Wait::Block).unwrap().unwrap();
         assert!(matches!(first, Record::Layer(report)
             if report.layer == Layer::Seccomp && report.status == Status::Partial && report.why == "why"));
-        let second = receiver.receive(true).unwrap().unwrap();
+        let second = receiver.receive(Wait::Block).unwrap().unwrap();
         assert!(matches!(second, Record::Failed(failure)
             if failure.stage == Stage::Exec && failure.errno == Errno::ENOENT && failure.subject == "/x"));
-        assert!(receiver.receive(true).unwrap().is_none());
+        assert!(receiver.receive(Wait::Block).unwrap().is_none());
     }
 
     #[test]
@@ -308,7 +278,7 @@ mod tests {
         let (receiver, sender) = pair().unwrap();
         let (read, write) = nix::unistd::pipe().unwrap();
         sender.main_process(write.as_fd()).unwrap();
-        let Some(Record::Main(copy)) = receiver.receive(true).unwrap() else {
+        let Some(Record::Main(copy)) = receiver.receive(Wait::Block).unwrap() else {
             panic!("no descriptor")
         };
         drop(write);
@@ -327,6 +297,6 @@ mod tests {
     #[test]
     fn nothing_yet_is_not_the_end() {
         let (receiver, _sender) = pair().unwrap();
-        assert_eq!(receiver.receive(false).unwrap_err(), Errno::EAGAIN);
+        assert_eq!(receiver.receive(Wait::Poll).unwrap_err(), Errno::EAGAIN);
     }
 }

@@ -322,6 +322,12 @@ pub(crate) fn wait(pid: i32, no_hang: bool) -> Result<Option<Reaped>, Errno> {
     }
 }
 
+/// `pidfd_open`.
+pub(crate) fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: integers only.
+    owned(check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?)
+}
+
 /// `pidfd_send_signal`.
 pub(crate) fn pidfd_signal(process: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
     let no_info = std::ptr::null::<libc::siginfo_t>();

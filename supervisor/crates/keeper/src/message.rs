@@ -1,0 +1,83 @@
+//! What brain and keeper say to each other. Both are of one version and trust each other; neither
+//! carries a byte that a plugin chose, except as an exit status.
+
+use plugbay_sandbox::{Enforcement, Exit, Spec};
+use serde::{Deserialize, Serialize};
+
+/// The brain's name for one process; unique while the control socket lives.
+pub type Token = u64;
+
+/// What a brain asks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    /// Start a process. Answered by [`Event::Started`] or [`Event::Failed`].
+    Spawn {
+        /// Its name from now on.
+        token: Token,
+        /// What to start.
+        spec: Box<Spec>,
+    },
+    /// Send a signal to the program's process. Not answered: it may have ended already.
+    Signal {
+        /// Which process.
+        token: Token,
+        /// Which signal.
+        signal: i32,
+    },
+    /// Kill the whole tree. [`Event::Exited`] follows when nothing is left of it.
+    Kill {
+        /// Which process.
+        token: Token,
+    },
+    /// Kill everything and end.
+    Goodbye,
+}
+
+/// What a keeper tells.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// The program runs. With it come, in this order, the write end of its standard input, the read
+    /// ends of its standard output and error, and a pidfd that becomes readable when it ends.
+    Started {
+        /// Which process.
+        token: Token,
+        /// Its process id, for people.
+        pid: Option<u32>,
+        /// What was really enforced.
+        enforcement: Box<Enforcement>,
+    },
+    /// The program never ran.
+    Failed {
+        /// Which process.
+        token: Token,
+        /// Why.
+        failure: Failure,
+    },
+    /// The program has ended and nothing is left of its tree.
+    Exited {
+        /// Which process.
+        token: Token,
+        /// How it ended.
+        exit: Exit,
+    },
+}
+
+/// Why a program never ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The stage in words, when it was a step of sealing.
+    pub stage: Option<String>,
+    /// The kernel's number, when there was one.
+    pub errno: Option<i32>,
+    /// The whole reason in words.
+    pub message: String,
+}
+
+impl Failure {
+    /// Whether another try may succeed although nothing was changed: the host was short of
+    /// processes, memory or descriptors.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        matches!(self.errno, Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE))
+    }
+}

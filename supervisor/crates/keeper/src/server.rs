@@ -1,0 +1,292 @@
+//! The keeper's loop: one thread, one `poll`, no timers while nothing is stopping.
+//!
+//! ```text
+//! Spawn ─► starting ─(exec)─► running ─(tree gone)─► Exited
+//!              └─(stage failed)─► Failed
+//! brain gone ─► kill every tree ─► exit when none is left
+//! ```
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::OFlag,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::resource::{Resource, getrlimit, setrlimit},
+    unistd::{pipe2, setsid},
+};
+use plugbay_sandbox::{Child, Launch, LaunchError, Launcher, Spec, Stdio, Wait};
+
+use crate::{
+    channel::{self, Channel},
+    error::KeeperError,
+    message::{Event, Failure, Request, Token},
+};
+
+/// Exit codes, seen by nobody but a person who looks.
+const EXIT_DONE: i32 = 0;
+const EXIT_BROKEN: i32 = 70;
+
+/// The whole life of the keeper. Returns its exit code.
+pub(crate) fn serve(brain: i32) -> i32 {
+    // A session of its own: a Ctrl-C at the terminal reaches the brain, which then stops in order.
+    setsid().ok();
+    nix::unistd::chdir("/").ok();
+    raise_descriptor_limit();
+    match Keeper::new(brain) {
+        Ok(mut keeper) => {
+            keeper.run();
+            EXIT_DONE
+        }
+        Err(_cannot_serve) => EXIT_BROKEN,
+    }
+}
+
+struct Keeper {
+    brain: OwnedFd,
+    control: Channel,
+    launcher: Launcher,
+    starting: BTreeMap<Token, Starting>,
+    running: BTreeMap<Token, Child>,
+    /// Events that the brain has not taken yet. At most a few per process, so bounded by them.
+    outbox: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Serving,
+    /// The brain is gone or said goodbye: everything is being killed.
+    Ending,
+}
+
+struct Starting {
+    launch: Launch,
+    /// The brain's ends of the pipes.
+    ends: [OwnedFd; 3],
+}
+
+/// What a descriptor in the poll set stands for.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Control,
+    Brain,
+    Starting(Token),
+    Running(Token),
+}
+
+impl Keeper {
+    fn new(brain: i32) -> Result<Self, KeeperError> {
+        let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(KeeperError::Socket)?;
+        let brain_fd = plugbay_sandbox::process::open(brain)
+            .map_err(|errno| KeeperError::Socket(errno.into()))?;
+        // The number could have been reused before it was opened; our parent's cannot.
+        if nix::unistd::getppid().as_raw() != brain {
+            return Err(KeeperError::Gone);
+        }
+        let launcher = Launcher::new().map_err(|_threads| KeeperError::Gone)?;
+        Ok(Self {
+            brain: brain_fd,
+            control: Channel::new(socket),
+            launcher,
+            starting: BTreeMap::new(),
+            running: BTreeMap::new(),
+            outbox: VecDeque::new(),
+            state: State::Serving,
+        })
+    }
+
+    fn run(&mut self) {
+        while self.state == State::Serving || !self.running.is_empty() || !self.starting.is_empty()
+        {
+            for source in self.wait() {
+                match source {
+                    Source::Control => self.take_requests(),
+                    Source::Brain => self.end(),
+                    Source::Starting(token) => self.advance(token),
+                    Source::Running(token) => self.finish(token),
+                }
+            }
+            self.flush();
+        }
+    }
+
+    /// Waits until something is ready and says what.
+    fn wait(&self) -> Vec<Source> {
+        let serving = self.state == State::Serving;
+        let mut interest = PollFlags::POLLIN;
+        if !self.outbox.is_empty() {
+            interest |= PollFlags::POLLOUT;
+        }
+        let mut watched: Vec<(Source, BorrowedFd<'_>, PollFlags)> = Vec::new();
+        if serving {
+            watched.push((Source::Control, self.control.as_fd(), interest));
+            watched.push((Source::Brain, self.brain.as_fd(), PollFlags::POLLIN));
+        }
+        watched.extend(self.starting.iter().filter_map(|(token, starting)| {
+            Some((Source::Starting(*token), starting.launch.readiness()?, PollFlags::POLLIN))
+        }));
+        watched.extend(
+            self.running
+                .iter()
+                .map(|(token, child)| (Source::Running(*token), child.tree(), PollFlags::POLLIN)),
+        );
+        let mut polled: Vec<PollFd<'_>> =
+            watched.iter().map(|(_, fd, interest)| PollFd::new(*fd, *interest)).collect();
+        match poll(&mut polled, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            // Out of memory for the call: nothing is lost, it is tried again.
+            Err(_transient) => return Vec::new(),
+        }
+        let ready = polled.iter().zip(&watched).filter(|(polled, _)| polled.any().unwrap_or(false));
+        ready.map(|(_, (source, _, _))| *source).collect()
+    }
+
+    fn take_requests(&mut self) {
+        loop {
+            match self.control.receive::<Request>() {
+                Ok(Some((request, _no_descriptors))) => self.obey(request),
+                Err(KeeperError::Socket(error))
+                    if error.kind() == std::io::ErrorKind::WouldBlock =>
+                {
+                    return;
+                }
+                // The end of the socket, or a brain that does not speak our language.
+                Ok(None) | Err(_) => return self.end(),
+            }
+        }
+    }
+
+    fn obey(&mut self, request: Request) {
+        match request {
+            Request::Spawn { token, spec } => self.spawn(token, *spec),
+            Request::Signal { token, signal } => {
+                if let Some(child) = self.running.get(&token) {
+                    child.signal(signal).ok();
+                }
+            }
+            Request::Kill { token } => {
+                if let Some(child) = self.running.get(&token) {
+                    child.kill();
+                } else if let Some(starting) = self.starting.get(&token) {
+                    starting.launch.abandon();
+                }
+            }
+            Request::Goodbye => self.end(),
+        }
+    }
+
+    fn spawn(&mut self, token: Token, spec: Spec) {
+        if self.starting.contains_key(&token) || self.running.contains_key(&token) {
+            let message = "the token is in use".to_owned();
+            return self.failed(token, Failure { stage: None, errno: None, message });
+        }
+        let pipes = standard_pipes().map_err(LaunchError::from_os);
+        let begun = pipes.and_then(|(stdio, ends)| Ok((self.launcher.begin(spec, stdio)?, ends)));
+        match begun {
+            Ok((launch, ends)) => {
+                self.starting.insert(token, Starting { launch, ends });
+            }
+            Err(error) => self.failed(token, failure(&error)),
+        }
+    }
+
+    fn advance(&mut self, token: Token) {
+        let Some(mut starting) = self.starting.remove(&token) else { return };
+        match starting.launch.advance(&mut self.launcher, Wait::Poll) {
+            Ok(None) => {
+                self.starting.insert(token, starting);
+            }
+            Ok(Some(child)) => self.started(token, child, starting.ends),
+            Err(error) => self.failed(token, failure(&error)),
+        }
+    }
+
+    fn started(&mut self, token: Token, child: Child, ends: [OwnedFd; 3]) {
+        let enforcement = Box::new(child.enforcement().clone());
+        let event = Event::Started { token, pid: child.pid(), enforcement };
+        let process = child.process().try_clone_to_owned();
+        let mut fds = Vec::from(ends);
+        fds.extend(process.ok());
+        if self.state == State::Ending {
+            child.kill();
+        }
+        self.running.insert(token, child);
+        self.tell(&event, fds);
+    }
+
+    fn failed(&mut self, token: Token, failure: Failure) {
+        self.tell(&Event::Failed { token, failure }, Vec::new());
+    }
+
+    fn finish(&mut self, token: Token) {
+        if let Some(child) = self.running.remove(&token) {
+            let exit = child.finish();
+            self.tell(&Event::Exited { token, exit }, Vec::new());
+        }
+    }
+
+    fn end(&mut self) {
+        self.state = State::Ending;
+        for child in self.running.values() {
+            child.kill();
+        }
+        for starting in self.starting.values() {
+            starting.launch.abandon();
+        }
+    }
+
+    fn tell(&mut self, event: &Event, fds: Vec<OwnedFd>) {
+        if let Ok(bytes) = channel::encode(event) {
+            self.outbox.push_back((bytes, fds));
+        }
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        while let Some((bytes, fds)) = self.outbox.front() {
+            let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+            match self.control.send(bytes, &borrowed) {
+                Ok(()) => {
+                    self.outbox.pop_front();
+                }
+                Err(Errno::EAGAIN | Errno::ENOBUFS) => return,
+                Err(_brain_is_gone) => {
+                    self.outbox.clear();
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Each process costs a handful of descriptors here; the usual soft limit of 1,024 is for `select`.
+fn raise_descriptor_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok();
+    }
+}
+
+/// Three pipes: the ends for the program and those for the brain, in the order in, out, error.
+fn standard_pipes() -> Result<(Stdio, [OwnedFd; 3]), Errno> {
+    let (input, to_input) = pipe2(OFlag::O_CLOEXEC)?;
+    let (from_output, output) = pipe2(OFlag::O_CLOEXEC)?;
+    let (from_error, error) = pipe2(OFlag::O_CLOEXEC)?;
+    Ok((Stdio { input, output, error }, [to_input, from_output, from_error]))
+}
+
+fn failure(error: &LaunchError) -> Failure {
+    let (stage, errno) = match error {
+        LaunchError::Stage { stage, errno, .. } => {
+            (Some(stage.describe().to_owned()), Some(*errno as i32))
+        }
+        LaunchError::Plan(_)
+        | LaunchError::Filter(_)
+        | LaunchError::Threads(_)
+        | LaunchError::Nul => (None, None),
+    };
+    Failure { stage, errno, message: error.to_string() }
+}

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, Final, TypeVar, overload
 
+    from plugbay._context import Context
+
     Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 _RESERVED_GROUPS: Final = ("$", "host", "plugin", "event", "stream")
@@ -80,7 +82,10 @@ class Plugin:
         return given
 
     def on_start(self, hook: Handler) -> Handler:
-        """Run ``hook`` before the first call; what it raises fails the start."""
+        """Run ``hook`` before the first call; what it raises fails the start.
+
+        It may take a context, as a method may, to show its progress.
+        """
         self._start_hooks.append(self._hook(hook))
         return hook
 
@@ -130,13 +135,13 @@ class Plugin:
         self._session = Session(self, channel, abandon, self._threads)
         return self._session
 
-    def started(self, finish: Callable[[Any], Any]) -> None:
+    def started(self, context: Context, finish: Callable[[Any], Any]) -> None:
         """Run the start hooks; called by the session."""
-        _run_hooks(self._start_hooks, finish)
+        _run_hooks(self._start_hooks, context, finish)
 
     def stopped(self, finish: Callable[[Any], Any]) -> None:
         """Run the stop hooks; called by the session."""
-        _run_hooks(self._stop_hooks, finish)
+        _run_hooks(self._stop_hooks, None, finish)
 
     def _add(self, name: str, function: Callable[..., Any]) -> None:
         if name.partition("/")[0] in _RESERVED_GROUPS and "/" in name:
@@ -166,9 +171,9 @@ class Plugin:
             sys.stderr.write(f"{level} {message}{said}\n")
 
 
-def _run_hooks(hooks: list[Method], finish: Callable[[Any], Any]) -> None:
+def _run_hooks(hooks: list[Method], context: Context | None, finish: Callable[[Any], Any]) -> None:
     for hook in hooks:
-        result = hook.function()
+        result = hook.invoke(None, context)
         if hook.is_async:
             finish(result)
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 
 from plugbay._errors import (
-    FRAME_TOO_LARGE,
+    DRAINING,
     HANDLER_FAILED,
     INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    NOT_INITIALIZED,
     OVERLOADED,
     UNSUPPORTED_VERSION,
     CallError,
@@ -68,17 +70,21 @@ def invalid(message: dict[str, Any]) -> PluginError:
     return PluginError(INVALID_REQUEST, fault)
 
 
+def unserved(name: str, state: str) -> PluginError:
+    """Say why a request is not served, in this state of the session."""
+    if state == "new":
+        return PluginError(NOT_INITIALIZED, "`initialize` comes first")
+    if name == "initialize":
+        return PluginError(INVALID_REQUEST, "initialized already")
+    if state == "draining" and "/" not in name:
+        return PluginError(DRAINING, "shutting down")
+    return PluginError(METHOD_NOT_FOUND, f"no method `{name}`")
+
+
 def overloaded(limit: int) -> PluginError:
     """Say that there are calls enough."""
     data = {"origin": "plugin", "retryable": True, "limit": limit}
     return PluginError(OVERLOADED, f"{limit} calls are running already", data)
-
-
-def too_large(limit: int) -> PluginError:
-    """Say that a frame was thrown away."""
-    return PluginError(
-        FRAME_TOO_LARGE, f"frame over {limit} bytes", {"origin": "plugin", "limit": limit}
-    )
 
 
 def unsupported(ours: Sequence[int], theirs: Sequence[int]) -> PluginError:
@@ -89,7 +95,9 @@ def unsupported(ours: Sequence[int], theirs: Sequence[int]) -> PluginError:
 
 def is_id(value: object) -> bool:
     """Whether ``value`` can be a request's id; ``True`` and ``1.0`` cannot."""
-    return type(value) is int or type(value) is str
+    if type(value) is int:
+        return -(1 << 63) <= value < 1 << 63
+    return type(value) is str
 
 
 def _printable(text: str) -> str:

@@ -14,7 +14,7 @@ from plugbay._call import Call, Method, Outbox, Ticket
 from plugbay._context import Context, Log
 from plugbay._crew import Crew
 from plugbay._errors import CallError, Cancelled, InvalidParams, PluginError
-from plugbay._wire import Lines, Oversize, decode, encode, seal
+from plugbay._wire import MAX_FRAME, Lines, Unreadable, decode, encode, seal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Session:
         self._drained: Ticket | None = None
         self._max_inflight = MAX_INFLIGHT
         self._max_frame = self._lines.max_frame
+        self._opened = False  # by `initialized`, only after which we may ask
         self._left = False
         self._loop: Loop | None = None
         self._home = 0
@@ -198,7 +199,7 @@ class Session:
         params: Mapping[str, Any] | Sequence[Any] | None,
         timeout: float | None,
     ) -> Ticket:
-        if self._state == "new":
+        if not self._opened:
             raise RuntimeError("the host takes no calls before it has opened the session")
         if params is None or not isinstance(params, (list, tuple)):
             meta = _inherited(call, timeout)
@@ -239,16 +240,15 @@ class Session:
 
     # Messages.
 
-    def _receive(self, line: bytes | Oversize) -> Call | None:
+    def _receive(self, line: bytes | Unreadable) -> Call | None:
         """Deal with one message; a call that a thread must run is returned."""
-        if isinstance(line, Oversize):
-            self._too_large(line)
-            return None
         try:
+            if isinstance(line, Unreadable):
+                raise line
             message = decode(line)
             name = message["method"]
-        except PluginError as error:
-            self._refuse(None, error)
+        except Unreadable as fault:
+            self._unreadable(fault)
             return None
         except (KeyError, TypeError):
             self._no_call(message)
@@ -258,7 +258,7 @@ class Session:
         if (
             message.get("jsonrpc") != "2.0"
             or type(name) is not str
-            or not (type(id_) is int or type(id_) is str or "id" not in message)
+            or not (_refusal.is_id(id_) or "id" not in message)
             or not (type(params) is dict or type(params) is list or params is None)
         ):
             self._refuse(id_ if _refusal.is_id(id_) else None, _refusal.invalid(message))
@@ -306,6 +306,8 @@ class Session:
             self._cancel(params)
         elif name == "exit":
             self._left = True
+        elif name == "initialized":
+            self._opened = self._state == "open"
         elif id_ is None:
             pass  # a notification nobody here knows
         elif name == "initialize" and self._state == "new":
@@ -314,21 +316,16 @@ class Session:
             self._methods = {}
             self._state = "draining"
             return self._begin_own(name, self._shutdown, id_, None)
-        elif self._state == "new":
-            self._refuse(id_, PluginError(_errors.NOT_INITIALIZED, "`initialize` comes first"))
-        elif name == "initialize":
-            self._refuse(id_, PluginError(_errors.INVALID_REQUEST, "initialized already"))
-        elif self._state == "draining" and "/" not in name:
-            self._refuse(id_, PluginError(_errors.DRAINING, "shutting down"))
         else:
-            self._refuse(id_, PluginError(_errors.METHOD_NOT_FOUND, f"no method `{name}`"))
+            self._refuse(id_, _refusal.unserved(name, self._state))
         return None
 
     def _begin_own(
         self, name: str, function: Callable[..., Any], id_: int | str, params: Any
     ) -> Call:
         """Have a thread do what may take time, such as running the author's hooks."""
-        call = self._inflight[id_] = Call(id_, Method(name, function), params, {})
+        meta = {"progressToken": name}  # the one that needs no asking for
+        call = self._inflight[id_] = Call(id_, Method(name, function), params, meta)
         return call
 
     def _cancel(self, params: Any) -> None:
@@ -364,14 +361,14 @@ class Session:
         message = str(refused.get("message", ""))
         ticket.settle(error=CallError(code, message, refused.get("data")))
 
-    def _too_large(self, frame: Oversize) -> None:
-        error = _refusal.too_large(self._lines.max_frame)
-        if not frame.answers:
-            self._refuse(frame.id, error)
+    def _unreadable(self, fault: Unreadable) -> None:
+        """Fail the call of ours that it answers, or answer it."""
+        if not fault.answers:
+            self._refuse(fault.id, fault)
             return
-        ticket = self._outbox.take(frame.id)
+        ticket = self._outbox.take(fault.id)
         if ticket is not None:
-            ticket.settle(error=CallError(error.code, error.message, error.data))
+            ticket.settle(error=CallError(fault.code, fault.message))
 
     # Answers.
 
@@ -446,19 +443,20 @@ class Session:
 
     # The session's own methods.
 
-    def _initialize(self, versions: list[int], **offer: Any) -> dict[str, Any]:
+    def _initialize(self, ctx: Context, versions: list[int], **offer: Any) -> dict[str, Any]:
         common = [version for version in VERSIONS if version in versions]
         if not common:
             raise _refusal.unsupported(VERSIONS, versions)
         limits = offer.get("limits") or {}
         self._max_frame = limits.get("maxFrameBytes", self._max_frame)
+        self._lines.max_frame = max(MAX_FRAME, self._max_frame)
         self._max_inflight = limits.get("maxInflight", self._max_inflight)
         self.config = offer.get("config")
         if self._plugin.is_async:
             from plugbay._async import Loop  # noqa: PLC0415 - dear, and rarely needed
 
             self._loop = Loop()
-        self._plugin.started(self._finish)
+        self._plugin.started(ctx, self._finish)
         self._crew.limit = max(1, min(self._threads, self._max_inflight))
         self._methods = self._plugin.methods
         self._state = "open"

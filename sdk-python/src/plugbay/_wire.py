@@ -24,14 +24,17 @@ _NEVER_DEEP: Final = 2 * MAX_DEPTH
 _NOT_A_BRACKET: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
-class Oversize:
-    """A frame over the cap: thrown away up to its newline, its id kept if it had one."""
+class Unreadable(PluginError):
+    """A frame that is no message: why, and what could be read of it all the same.
 
-    __slots__ = ("answers", "id")
+    ``id`` is the outermost one, if it was found; ``answers`` says that it
+    belongs to an answer to us, which is not to be answered in turn.
+    """
 
-    def __init__(self, kept: bytes) -> None:
-        """Look at the first bytes for the id, and for whether it is an answer to us."""
-        self.id, self.answers = _salvage(kept[:_SALVAGE])
+    def __init__(self, code: int, message: str, frame: bytes) -> None:
+        """Look at the first bytes of the frame."""
+        super().__init__(code, message)
+        self.id, self.answers = _salvage(frame[:_SALVAGE])
 
 
 class Lines:
@@ -42,13 +45,13 @@ class Lines:
     def __init__(self, read: Callable[[int], bytes], max_frame: int = MAX_FRAME) -> None:
         """Take ``read(n)``, which blocks, and returns ``b""`` at the end."""
         self._read = read
-        self._ready: list[bytes | Oversize] = []  # the last one is the next one
+        self._ready: list[bytes | Unreadable] = []  # the last one is the next one
         self._parts: list[bytes] = []
         self._size = 0
         self._dropping = False
         self.max_frame = max_frame
 
-    def next(self) -> bytes | Oversize | None:
+    def next(self) -> bytes | Unreadable | None:
         """Return the next line, blocking for it; None when there are no more."""
         while not self._ready:
             chunk = self._read(_CHUNK)
@@ -65,7 +68,7 @@ class Lines:
             lines[0] = self._finish(lines[0])
             lines.reverse()
             self._ready = [
-                line if len(line) <= self.max_frame else Oversize(line)
+                line if len(line) <= self.max_frame else self._oversize(line)
                 for line in lines
                 if line and not line.isspace()
             ]
@@ -80,9 +83,12 @@ class Lines:
         self._size += len(part)
         if self._size > self.max_frame:
             # Reported now rather than at the newline, which may never come.
-            self._ready.insert(0, Oversize(b"".join(self._parts)))
+            self._ready.insert(0, self._oversize(b"".join(self._parts)))
             self._parts = []
             self._dropping = True
+
+    def _oversize(self, line: bytes) -> Unreadable:
+        return Unreadable(FRAME_TOO_LARGE, f"frame over {self.max_frame} bytes", line)
 
     def _finish(self, last: bytes) -> bytes:
         """Join the unfinished line with its last piece."""
@@ -99,7 +105,7 @@ class Lines:
 def decode(frame: bytes) -> Any:
     """Read one JSON text."""
     if len(frame) > _NEVER_DEEP and deeper_than(frame, MAX_DEPTH):
-        raise PluginError(PARSE_ERROR, f"nested deeper than {MAX_DEPTH}")
+        raise Unreadable(PARSE_ERROR, f"nested deeper than {MAX_DEPTH}", frame)
     try:
         return _loads(frame.decode())
     except UnicodeDecodeError as error:
@@ -110,7 +116,9 @@ def decode(frame: bytes) -> Any:
             return _portable()[0](frame.decode())
         except (ValueError, RecursionError) as error:
             reason = str(error)
-    raise PluginError(PARSE_ERROR, f"not JSON: {reason}")
+    fault = Unreadable(PARSE_ERROR, f"not JSON: {reason}", frame)
+    fault.id = fault.id if fault.answers else None  # of a request it may be anything
+    raise fault
 
 
 def encode(value: Any) -> str:
@@ -174,7 +182,7 @@ def _salvage(kept: bytes) -> tuple[int | str | None, bool]:
     head = kept[: body.start()] if body else kept
     found = re.search(rb'"id"\s*:\s*(-?\d{1,19}|"(?:[^"\\]|\\.){0,256}")\s*[,}]', head)
     answers = body is not None and body[1] != b"params" and b'"method"' not in head
-    return (decode(found[1]) if found else None), answers
+    return (_portable()[0](found[1].decode()) if found else None), answers
 
 
 def _refuse_constant(name: str) -> Any:

@@ -111,12 +111,11 @@ impl Launcher {
         if threads > 1 {
             return Err(LaunchError::Threads(threads));
         }
-        Ok(Self {
-            machine: Machine::read(),
-            lost: Vec::new(),
-            filters: HashMap::new(),
-            sequence: 0,
-        })
+        let machine = Machine::read();
+        if let Some(home) = &machine.cgroup {
+            cgroup::sweep(&home.path);
+        }
+        Ok(Self { machine, lost: Vec::new(), filters: HashMap::new(), sequence: 0 })
     }
 
     /// The facts of this machine.

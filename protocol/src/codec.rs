@@ -108,6 +108,8 @@ pub struct Decoder {
     scanned: usize,
     end: usize,
     chunk: usize,
+    /// Furthest `end` since the buffer was last empty.
+    peak: usize,
     state: State,
     discarded: u64,
 }
@@ -131,8 +133,13 @@ enum State {
 /// What a decoder asks of its first reads: thousands of idle plugins hold no more than this.
 const FIRST_CHUNK: usize = 8 << 10;
 
-/// Longest buffer kept when there is nothing in it.
+/// Longest buffer kept when there is nothing in it, whatever it was used for.
 const KEPT: usize = 256 << 10;
+
+/// Longest buffer kept for a next frame as long as the last. Growing anew costs as much as copying, so a
+/// plugin that answers in megabytes keeps its buffer; one that did so once gives it back with the
+/// next short frame.
+const KEPT_BUSY: usize = 2 << 20;
 
 impl Decoder {
     /// A decoder that accepts frames of up to `max_frame` bytes. It holds no memory until first asked
@@ -147,6 +154,7 @@ impl Decoder {
             scanned: 0,
             end: 0,
             chunk: FIRST_CHUNK,
+            peak: 0,
             state: State::Ready,
             discarded: 0,
         }
@@ -171,6 +179,7 @@ impl Decoder {
             self.chunk = (self.chunk * 2).min(limits::READ_CHUNK);
         }
         self.end += n.min(spare);
+        self.peak = self.peak.max(self.end);
     }
 
     /// Copies `bytes` in, all of them: for bytes that are in memory already. Memory stays bounded if the
@@ -265,8 +274,12 @@ impl Decoder {
             self.end -= self.start;
             self.start = 0;
         }
-        if self.end == 0 && self.buf.len() > KEPT {
-            self.buf = Vec::new();
+        if self.end == 0 {
+            let busy = self.peak >= self.buf.len() / 4 && self.buf.len() <= KEPT_BUSY;
+            if self.buf.len() > KEPT && !busy {
+                self.buf = Vec::new();
+            }
+            self.peak = 0;
         }
     }
 

@@ -2,7 +2,7 @@
 //! Not for the method's code to interpret; the host and the SDKs do.
 
 use crate::id::Id;
-use memchr::memmem;
+use memchr::memchr_iter;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -49,7 +49,7 @@ impl Meta {
     /// When it is there and malformed, to be answered with `InvalidParams`.
     pub fn from_params(params: Option<&RawValue>) -> Result<Self, serde_json::Error> {
         let Some(text) = params.map(RawValue::get) else { return Ok(Self::default()) };
-        if !text.starts_with('{') || memmem::find(text.as_bytes(), b"\"_meta\"").is_none() {
+        if !text.starts_with('{') || !mentions(text.as_bytes(), b'_', b"_meta\"") {
             return Ok(Self::default());
         }
         #[derive(Deserialize)]
@@ -62,50 +62,64 @@ impl Meta {
     }
 }
 
-/// Parameters that are nothing but metadata.
-#[derive(Serialize)]
-pub(crate) struct Carrier<'a> {
-    #[serde(rename = "_meta")]
-    pub(crate) meta: &'a Meta,
-}
-
-/// Puts `meta` first into the object that begins at `start` and ends with `out`, and takes out any
-/// `_meta` that is there already.
-pub(crate) fn splice(
-    out: &mut Vec<u8>,
-    start: usize,
-    meta: &Meta,
-) -> Result<(), serde_json::Error> {
+/// Begins an object with `meta` as its first member, and leaves it open; nothing if `meta` is empty.
+pub(crate) fn open(out: &mut Vec<u8>, meta: &Meta) -> Result<(), serde_json::Error> {
     if meta.is_empty() {
         return Ok(());
     }
-    let object = out.get(start..).unwrap_or_default();
-    let rewritten = if may_hold_meta(object) {
-        rewrite(object, meta)?
-    } else {
-        let mut head = br#"{"_meta":"#.to_vec();
-        serde_json::to_writer(&mut head, meta)?;
-        let inside = object.get(1..).unwrap_or_default();
-        if inside.trim_ascii_start().first() != Some(&b'}') {
-            head.push(b',');
+    out.extend_from_slice(br#"{"_meta":"#);
+    serde_json::to_writer(out, meta)
+}
+
+/// Makes one object of what [`open`] left at `start` and the object that begins at `body` and ends with
+/// `out`, without moving it: its opening bracket becomes the comma. A `_meta` of its own is taken out.
+pub(crate) fn join(out: &mut Vec<u8>, start: usize, body: usize) -> Result<(), serde_json::Error> {
+    let object = out.get_mut(body..).unwrap_or_default();
+    if may_hold_meta(object) {
+        let rest = without_meta(object)?;
+        out.truncate(body);
+        out.extend_from_slice(&rest);
+        if let (true, Some(first)) = (start == body, out.get_mut(body)) {
+            // Nothing was opened, so what is left opens itself.
+            *first = b'{';
+            if rest.len() == 1 {
+                out.push(b'}');
+            }
         }
-        out.splice(start..=start, head);
+        return Ok(());
+    }
+    if start == body {
+        return Ok(());
+    }
+    let blank = object.len() - object.trim_ascii_start().len();
+    let Some((bracket, inside)) = object.get_mut(blank..).and_then(<[u8]>::split_first_mut) else {
         return Ok(());
     };
-    out.truncate(start);
-    out.extend_from_slice(&rewritten);
+    if inside.trim_ascii_start().first() == Some(&b'}') {
+        out.truncate(body);
+        out.push(b'}');
+    } else {
+        *bracket = b',';
+    }
     Ok(())
 }
 
-/// A member named `_meta` is written plainly or with an escape; nearly no object holds either text.
+/// Whether an object may have a member named `_meta`, written plainly or with an escape: nearly none
+/// holds either text.
 fn may_hold_meta(object: &[u8]) -> bool {
-    memmem::find(object, b"\"_meta\"").is_some() || memmem::find(object, b"\\u").is_some()
+    mentions(object, b'_', b"_meta\"") || mentions(object, b'\\', b"\\u")
 }
 
-fn rewrite(object: &[u8], meta: &Meta) -> Result<Vec<u8>, serde_json::Error> {
+/// Whether `needle`, which begins with `first`, occurs in `text`. Cheaper than a prepared searcher for
+/// what is searched once and mostly short.
+fn mentions(text: &[u8], first: u8, needle: &[u8]) -> bool {
+    memchr_iter(first, text).any(|at| text.get(at..).is_some_and(|here| here.starts_with(needle)))
+}
+
+/// An object's members but for `_meta`, each with a comma before it, and the closing bracket.
+fn without_meta(object: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
     let members: Members<'_> = serde_json::from_slice(object)?;
-    let mut text = br#"{"_meta":"#.to_vec();
-    serde_json::to_writer(&mut text, meta)?;
+    let mut text = Vec::with_capacity(object.len());
     for (name, value) in members.0 {
         text.push(b',');
         serde_json::to_writer(&mut text, &name)?;

@@ -23,7 +23,7 @@ pub fn request(
     method: &str,
     params: &(impl Serialize + ?Sized),
 ) -> Result<(), serde_json::Error> {
-    call(out, Some(id), method, params, &Meta::default())
+    call(out, Some(id), method, params, None)
 }
 
 /// As [`request`], with `meta` placed in `params._meta`. A `_meta` already in `params` is replaced, so
@@ -40,7 +40,7 @@ pub fn request_with_meta(
     params: &(impl Serialize + ?Sized),
     meta: &Meta,
 ) -> Result<(), serde_json::Error> {
-    call(out, Some(id), method, params, meta)
+    call(out, Some(id), method, params, Some(meta))
 }
 
 /// Appends a notification; `params` as in [`request`].
@@ -53,7 +53,7 @@ pub fn notification(
     method: &str,
     params: &(impl Serialize + ?Sized),
 ) -> Result<(), serde_json::Error> {
-    call(out, None, method, params, &Meta::default())
+    call(out, None, method, params, None)
 }
 
 /// Appends a successful response.
@@ -97,7 +97,7 @@ fn call(
     id: Option<u64>,
     method: &str,
     params: &(impl Serialize + ?Sized),
-    meta: &Meta,
+    meta: Option<&Meta>,
 ) -> Result<(), serde_json::Error> {
     whole(out, |out| {
         out.extend_from_slice(br#"{"jsonrpc":"2.0""#);
@@ -110,16 +110,19 @@ fn call(
         let before = out.len();
         out.extend_from_slice(br#","params":"#);
         let start = out.len();
+        if let Some(meta) = meta {
+            meta::open(out, meta)?;
+        }
+        let body = out.len();
         serde_json::to_writer(&mut *out, params)?;
-        let written = out.get(start..).unwrap_or_default();
-        let lead = written.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-        match written.get(lead..).unwrap_or_default() {
-            [b'{', ..] => meta::splice(out, start + lead, meta)?,
-            [b'[', ..] => {}
-            [b'n', ..] if meta.is_empty() => out.truncate(before),
-            [b'n', ..] => {
-                out.truncate(start);
-                serde_json::to_writer(&mut *out, &meta::Carrier { meta })?;
+        match out.get(body..).unwrap_or_default().trim_ascii_start().first() {
+            Some(b'{') if meta.is_some() => meta::join(out, start, body)?,
+            Some(b'{') => {}
+            Some(b'[') => drop(out.drain(start..body)),
+            Some(b'n') if start == body => out.truncate(before),
+            Some(b'n') => {
+                out.truncate(body);
+                out.push(b'}');
             }
             _ => return Err(serde_json::Error::custom("params must be an object or an array")),
         }
@@ -246,6 +249,21 @@ mod tests {
                 line.ends_with(r#""params":{"_meta":{"callId":"real"},"a":1}}"#),
                 "{forged} became {line}"
             );
+        }
+    }
+
+    #[test]
+    fn a_host_with_nothing_to_say_still_takes_the_callers_meta_out() {
+        for (given, left) in [
+            (r#"{"_meta":{"callId":"forged"},"a":1}"#, r#"{"a":1}"#),
+            (r#"{"_meta":{"callId":"forged"}}"#, "{}"),
+            (r#"{"u":"\u00e9"}"#, r#"{"u":"\u00e9"}"#),
+        ] {
+            let raw = RawValue::from_string(given.to_owned()).unwrap();
+            let line = text(|out| request_with_meta(out, 1, "m", &raw, &Meta::default()));
+            assert!(line.ends_with(&format!(r#""params":{left}}}"#)), "{given} became {line}");
+            let line = text(|out| request(out, 1, "m", &raw));
+            assert!(line.ends_with(&format!(r#""params":{given}}}"#)), "what is one's own is kept");
         }
     }
 

@@ -2,7 +2,7 @@
 //! codec that cuts a byte stream into frames.
 //!
 //! What it is *not*: a transport. Nothing here reads, writes, spawns, waits or knows the time; bytes
-//! come in through [`Decoder`] and go out through [`write`]. That is what lets the host, the
+//! come in through [`Decoder`] and go out through [`mod@write`]. That is what lets the host, the
 //! SDK, a fuzzer and a test share one implementation, and why this crate may be used without tokio.
 //!
 //! ```text

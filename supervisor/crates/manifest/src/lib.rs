@@ -10,12 +10,23 @@
 //! here runs a plugin, opens the network or follows a link out of the plugin's directory. What a
 //! manifest *asks for* is data; this crate does not know the sandbox that may grant it.
 
+mod command;
+mod error;
+mod excerpt;
+mod field;
+pub mod key;
 mod limit;
 mod manifest;
 mod name;
+mod neutral;
 mod permission;
 mod quantity;
+mod read;
+mod report;
+mod schema;
+mod suggest;
 
+pub use error::{ManifestError, Problem};
 pub use limit::{Limits, Restart, Supervision};
 pub use manifest::{
     ConfigSpec, Dependencies, Dialect, Events, Framing, Manifest, MethodSpec, PluginInfo, Runtime,
@@ -26,6 +37,8 @@ pub use permission::{
     SystemCalls,
 };
 pub use quantity::{QuantityError, parse_duration, parse_size};
+pub use read::parse;
+pub use schema::Schema;
 
 /// The name of the manifest file in a plugin's directory.
 pub const FILE_NAME: &str = "plugin.toml";

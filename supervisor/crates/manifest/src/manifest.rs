@@ -14,6 +14,7 @@ use crate::{
     name::PluginName,
     permission::Permissions,
     quantity,
+    schema::Schema,
 };
 
 /// A whole, valid `plugin.toml`.
@@ -135,9 +136,9 @@ pub struct MethodSpec {
     /// One sentence for people. Empty when not said.
     pub description: String,
     /// JSON Schema of the parameters, if declared.
-    pub params: Option<Value>,
+    pub params: Option<Schema>,
     /// JSON Schema of the result, if declared.
-    pub result: Option<Value>,
+    pub result: Option<Schema>,
     /// Calling it twice is as good as calling it once, so a lost call may be sent again.
     pub idempotent: bool,
     /// How long one call may take; `limits.call_timeout` when not said.
@@ -151,7 +152,7 @@ pub struct MethodSpec {
 pub struct ConfigSpec {
     /// JSON Schema of the configuration, also when the manifest has only lists of keys.
     /// `None` when the manifest says nothing: any object is taken.
-    pub schema: Option<Value>,
+    pub schema: Option<Schema>,
 }
 
 /// `[dependencies]`: what must be there for the plugin to start.
@@ -162,6 +163,47 @@ pub struct Dependencies {
     pub plugbay: VersionReq,
     /// Other plugins, started before it.
     pub plugins: BTreeMap<PluginName, VersionReq>,
+}
+
+impl MethodSpec {
+    /// Checks the parameters of a call; anything goes when no schema is declared.
+    ///
+    /// # Errors
+    /// What is wrong, each with its place in the value.
+    pub fn validate_params(&self, params: &Value) -> Result<(), Vec<String>> {
+        self.params.as_ref().map_or(Ok(()), |schema| schema.validate(params))
+    }
+
+    /// Checks the result of a call; anything goes when no schema is declared.
+    ///
+    /// # Errors
+    /// What is wrong, each with its place in the value.
+    pub fn validate_result(&self, result: &Value) -> Result<(), Vec<String>> {
+        self.result.as_ref().map_or(Ok(()), |schema| schema.validate(result))
+    }
+}
+
+impl Manifest {
+    /// Checks a configuration and fills in the defaults that its schema states.
+    ///
+    /// # Errors
+    /// What is wrong, each with its place in the value.
+    pub fn validate_config(&self, config: &Value) -> Result<Value, Vec<String>> {
+        if !config.is_object() {
+            return Err(vec!["a configuration is an object".to_owned()]);
+        }
+        let Some(schema) = &self.config.schema else { return Ok(config.clone()) };
+        let config = schema.with_defaults(config.clone());
+        schema.validate(&config)?;
+        Ok(config)
+    }
+
+    /// How long a call of a method may take.
+    #[must_use]
+    pub fn call_timeout(&self, method: &str) -> Duration {
+        let own = self.methods.get(method).and_then(|method| method.timeout);
+        own.unwrap_or(self.limits.call_timeout)
+    }
 }
 
 /// `[events]`: which topics the plugin publishes and listens to.

@@ -66,6 +66,15 @@ pub fn parse_size(text: &str) -> Result<u64, QuantityError> {
     number.scaled(known.ok_or(QuantityError::Unit)?.1)
 }
 
+/// Reads a decimal number as thousandths: `1.5` is 1500.
+pub(crate) fn parse_milli(text: &str) -> Result<u64, QuantityError> {
+    let (number, unit) = split(text)?;
+    if !unit.is_empty() {
+        return Err(QuantityError::Unit);
+    }
+    number.scaled(1000)
+}
+
 /// How many decimal places count; the rest is below the smallest unit.
 const FRACTION_DIGITS: usize = 12;
 

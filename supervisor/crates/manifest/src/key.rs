@@ -1,0 +1,185 @@
+//! Every key of `plugin.toml` in one list: the reader takes its allowed words from here, and a
+//! test holds `docs/manifest.md` to it.
+
+/// One table of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Table {
+    /// Its header, as `plugin` or `methods.NAME`.
+    pub name: &'static str,
+    /// Its keys, in the order of the reference.
+    pub keys: &'static [Key],
+}
+
+/// One key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// The key.
+    pub name: &'static str,
+    /// What is written there, in words.
+    pub kind: &'static str,
+    /// What holds when it is not written.
+    pub default: Fallback,
+}
+
+/// What holds when a key is not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    /// It must be written.
+    Required,
+    /// The same as if this TOML value were written.
+    Value(&'static str),
+    /// Something that is no value of the key, in words.
+    Described(&'static str),
+}
+
+use Fallback::{Described, Required, Value};
+
+/// Shorthand for the tables below.
+const fn key(name: &'static str, kind: &'static str, default: Fallback) -> Key {
+    Key { name, kind, default }
+}
+
+/// `[plugin]`
+pub(crate) const PLUGIN: Table = Table {
+    name: "plugin",
+    keys: &[
+        key("name", "plugin name", Required),
+        key("version", "semantic version", Required),
+        key("type", "word", Value("\"plugin\"")),
+        key("description", "text", Value("\"\"")),
+        key("authors", "text, or list of texts", Value("[]")),
+        key("license", "text", Described("not said")),
+    ],
+};
+
+/// `[runtime]`
+pub(crate) const RUNTIME: Table = Table {
+    name: "runtime",
+    keys: &[
+        key("command", "text, or list of texts", Required),
+        key("dialect", "`plugbay` or `jsonrpc`", Value("\"plugbay\"")),
+        key("framing", "`line` or `content-length`", Value("\"line\"")),
+    ],
+};
+
+/// `[methods.NAME]`
+pub(crate) const METHOD: Table = Table {
+    name: "methods.NAME",
+    keys: &[
+        key("description", "text", Value("\"\"")),
+        key("params", "schema", Described("anything")),
+        key("result", "schema", Described("anything")),
+        key("idempotent", "true or false", Value("false")),
+        key("timeout", "duration", Described("`limits.call_timeout`")),
+    ],
+};
+
+/// `[config]`
+pub(crate) const CONFIG: Table = Table {
+    name: "config",
+    keys: &[
+        key("schema", "schema", Described("anything")),
+        key("required", "list of keys", Value("[]")),
+        key("optional", "list of keys", Value("[]")),
+    ],
+};
+
+/// `[dependencies]`; every other key is the name of a plugin.
+pub(crate) const DEPENDENCIES: Table = Table {
+    name: "dependencies",
+    keys: &[
+        key("plugbay", "version range", Value("\"*\"")),
+        key("NAME", "version range", Described("not needed")),
+    ],
+};
+
+/// `[permissions]`
+pub(crate) const PERMISSIONS: Table = Table {
+    name: "permissions",
+    keys: &[
+        key("network", "true, false, or list of destinations", Value("false")),
+        key("filesystem", "`none`, `read-only`, or table of paths", Value("\"none\"")),
+        key("system_calls", "`default` or `ci`", Value("\"default\"")),
+        key("env", "list of variables", Value("[]")),
+    ],
+};
+
+/// `[permissions.filesystem]`, when it is a table.
+pub(crate) const FILESYSTEM: Table = Table {
+    name: "permissions.filesystem",
+    keys: &[
+        key("read", "list of paths", Value("[]")),
+        key("write", "list of paths", Value("[]")),
+        key("exec", "list of paths", Value("[]")),
+    ],
+};
+
+/// `[limits]`
+pub(crate) const LIMITS: Table = Table {
+    name: "limits",
+    keys: &[
+        key("memory", "size", Described("the sandbox's: 1 GiB")),
+        key("cpu", "number of cores", Described("all cores")),
+        key("pids", "count", Described("the sandbox's: 512")),
+        key("open_files", "count", Described("the sandbox's: 1024")),
+        key("file_size", "size", Described("no limit")),
+        key("call_timeout", "duration", Value("\"30s\"")),
+    ],
+};
+
+/// `[supervision]`
+pub(crate) const SUPERVISION: Table = Table {
+    name: "supervision",
+    keys: &[
+        key("restart", "`never`, `on-failure` or `always`", Value("\"on-failure\"")),
+        key("start_timeout", "duration", Value("\"10s\"")),
+        key("stop_timeout", "duration", Value("\"5s\"")),
+        key("max_inflight", "count", Value("64")),
+        key("backoff_initial", "duration", Value("\"500ms\"")),
+        key("backoff_max", "duration", Value("\"60s\"")),
+        key("backoff_reset", "duration", Value("\"60s\"")),
+    ],
+};
+
+/// `[events]`
+pub(crate) const EVENTS: Table = Table {
+    name: "events",
+    keys: &[
+        key("publishes", "list of topics", Value("[]")),
+        key("subscribes", "list of topic patterns", Value("[]")),
+    ],
+};
+
+/// Every table, in the order of the reference.
+pub const TABLES: [Table; 10] = [
+    PLUGIN,
+    RUNTIME,
+    METHOD,
+    CONFIG,
+    DEPENDENCIES,
+    PERMISSIONS,
+    FILESYSTEM,
+    LIMITS,
+    SUPERVISION,
+    EVENTS,
+];
+
+/// The names that may stand at the top of the file.
+pub(crate) const TOP: [&str; 9] = [
+    "plugin",
+    "runtime",
+    "methods",
+    "config",
+    "dependencies",
+    "permissions",
+    "limits",
+    "supervision",
+    "events",
+];
+
+impl Table {
+    /// The names of its keys.
+    pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
+        self.keys.iter().map(|key| key.name)
+    }
+}

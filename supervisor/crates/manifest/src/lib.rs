@@ -10,7 +10,9 @@
 //! here runs a plugin, opens the network or follows a link out of the plugin's directory. What a
 //! manifest *asks for* is data; this crate does not know the sandbox that may grant it.
 
+mod beneath;
 mod command;
+mod discover;
 mod error;
 mod excerpt;
 mod field;
@@ -19,25 +21,30 @@ mod limit;
 mod manifest;
 mod name;
 mod neutral;
+mod package;
 mod permission;
 mod quantity;
 mod read;
 mod report;
+mod resolve;
 mod schema;
 mod suggest;
 
+pub use discover::{Discovery, SkipReason, Skipped, discover};
 pub use error::{ManifestError, Problem};
 pub use limit::{Limits, Restart, Supervision};
 pub use manifest::{
     ConfigSpec, Dependencies, Dialect, Events, Framing, Manifest, MethodSpec, PluginInfo, Runtime,
 };
 pub use name::{NameError, PluginName};
+pub use package::{Package, load};
 pub use permission::{
     EnvGrant, FilesystemPermission, GrantPath, NetworkGrant, NetworkPermission, Permissions,
     SystemCalls,
 };
 pub use quantity::{QuantityError, parse_duration, parse_size};
 pub use read::parse;
+pub use resolve::{Reason, Resolution, Unresolved, resolve};
 pub use schema::Schema;
 
 /// The name of the manifest file in a plugin's directory.

@@ -1,6 +1,7 @@
 //! Tests of the crate through its public face, in one binary.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
+mod discovery;
 mod error;
 mod hostile;
 mod parse;

@@ -16,6 +16,7 @@ pub mod process;
 mod record;
 pub mod seccomp;
 mod shim;
+mod spare;
 pub mod spec;
 mod sys;
 mod tree;

@@ -33,17 +33,10 @@ const TREES: [&str; 10] = [
 
 /// The parts of `/etc` that programs need and that hold no secret: loader, certificates (not keys),
 /// name service, time zone, alternatives, and the settings of common tools.
-const SETTINGS: [&str; 32] = [
+const SETTINGS: [&str; 20] = [
     "/etc/alternatives",
-    "/etc/bash.bashrc",
-    "/etc/ca-certificates",
-    "/etc/ca-certificates.conf",
     "/etc/crypto-policies",
-    "/etc/debian_version",
     "/etc/fonts",
-    "/etc/gai.conf",
-    "/etc/host.conf",
-    "/etc/inputrc",
     "/etc/java-17-openjdk",
     "/etc/java-21-openjdk",
     "/etc/ld.so.cache",
@@ -51,21 +44,16 @@ const SETTINGS: [&str; 32] = [
     "/etc/ld.so.conf.d",
     "/etc/locale.alias",
     "/etc/localtime",
-    "/etc/magic",
     "/etc/mime.types",
     "/etc/nsswitch.conf",
     "/etc/os-release",
     "/etc/perl",
     "/etc/pki/tls/certs",
-    "/etc/profile",
-    "/etc/profile.d",
     "/etc/protocols",
     "/etc/services",
     "/etc/ssl/certs",
     "/etc/ssl/openssl.cnf",
     "/etc/terminfo",
-    "/etc/timezone",
-    "/etc/xdg",
 ];
 
 /// Parts of `/etc` that only a process with the host's network needs.

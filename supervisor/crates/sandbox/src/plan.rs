@@ -211,31 +211,8 @@ fn namespaces(rung: Rung, network: NetworkMode) -> i32 {
 }
 
 fn landlock(spec: &Spec, machine: &Machine, rung: Rung) -> LandlockPlan {
-    let mut files: Vec<(PathBuf, Rights)> = Vec::new();
-    if spec.base == Base::System {
-        let shared = view::shares_network(spec.network.mode);
-        for entry in machine.base.iter().filter(|entry| shared || !entry.network_only) {
-            match entry.kind {
-                BaseKind::Programs => files.push((entry.path.clone(), Rights::Exec)),
-                BaseKind::Settings => files.push((entry.path.clone(), Rights::Read)),
-                // A link's target has its own entry, but without mounts the name must resolve too.
-                BaseKind::Link(_) => files.push((entry.path.clone(), Rights::Exec)),
-            }
-        }
-    }
-    files.extend(DEVICES.map(|device| (PathBuf::from(device), Rights::Device)));
-    files.push(("/proc".into(), Rights::Read));
-    // Names of users and hosts: made up inside a view, the host's own (readable by all) without one.
-    files.extend(
-        ["passwd", "group", "hosts"].map(|name| (Path::new("/etc").join(name), Rights::Read)),
-    );
-    if rung != Rung::Bare {
-        // The view holds nothing that was not granted, so its directories may be listed.
-        files.push(("/".into(), Rights::List));
-        files.push(("/dev/pts".into(), Rights::Device));
-        files.push(("/dev/shm".into(), Rights::Write));
-        files.push(("/tmp".into(), Rights::Write));
-    }
+    let mut files =
+        if rung == Rung::Bare { host_rules(spec, machine) } else { view_rules(spec, machine) };
     files.extend(view::needed(&spec.files, spec.base, &machine.base).into_iter().map(|grant| {
         let rights = match grant.access {
             Access::Read => Rights::Read,
@@ -259,6 +236,51 @@ fn landlock(spec: &Spec, machine: &Machine, rung: Rung) -> LandlockPlan {
         tcp: tcp.filter(|_ports| machine.landlock_abi >= 4),
         scopes: machine.landlock_abi >= 6,
     }
+}
+
+/// Rules for a view: it holds nothing that was not granted, so few and wide rules say it all.
+fn view_rules(spec: &Spec, machine: &Machine) -> Vec<(PathBuf, Rights)> {
+    let mut files: Vec<(PathBuf, Rights)> = Vec::new();
+    if spec.base == Base::System {
+        let programs = machine.base.iter().filter(|entry| entry.kind == BaseKind::Programs);
+        files.extend(programs.map(|entry| (entry.path.clone(), Rights::Exec)));
+    }
+    files.extend([
+        ("/".into(), Rights::List),
+        ("/etc".into(), if grants_root(spec) { Rights::List } else { Rights::Read }),
+        ("/proc".into(), Rights::Read),
+        ("/dev".into(), Rights::Device),
+        ("/dev/shm".into(), Rights::Write),
+        ("/tmp".into(), Rights::Write),
+    ]);
+    files
+}
+
+/// Whether the host's root is the root: then `/etc` is the host's, and readable as far as granted.
+fn grants_root(spec: &Spec) -> bool {
+    spec.files.iter().any(|grant| grant.path == Path::new("/"))
+}
+
+/// Rules for the host's own tree: each system path by itself.
+fn host_rules(spec: &Spec, machine: &Machine) -> Vec<(PathBuf, Rights)> {
+    let mut files: Vec<(PathBuf, Rights)> = Vec::new();
+    if spec.base == Base::System {
+        let shared = view::shares_network(spec.network.mode);
+        for entry in machine.base.iter().filter(|entry| shared || !entry.network_only) {
+            let rights = match entry.kind {
+                BaseKind::Settings => Rights::Read,
+                // What a link leads to has an entry of its own, but the name must resolve too.
+                BaseKind::Programs | BaseKind::Link(_) => Rights::Exec,
+            };
+            files.push((entry.path.clone(), rights));
+        }
+    }
+    files.extend(DEVICES.map(|device| (PathBuf::from(device), Rights::Device)));
+    files.extend(
+        ["passwd", "group", "hosts"].map(|name| (Path::new("/etc").join(name), Rights::Read)),
+    );
+    files.push(("/proc".into(), Rights::Read));
+    files
 }
 
 fn rlimits(spec: &Spec, machine: &Machine, rung: Rung, dedicated: bool) -> Vec<(Resource, u64)> {

@@ -13,7 +13,7 @@
 
 use std::{
     fs,
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
+    os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     path::PathBuf,
 };
 
@@ -21,6 +21,7 @@ use ::landlock::RulesetCreated;
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
+    sched::{CloneFlags, setns},
     sys::{
         signal::{SigSet, SigmaskHow, Signal, sigprocmask},
         socket::{AddressFamily, SockFlag, SockType, socket},
@@ -57,6 +58,8 @@ pub(crate) struct Job<'a> {
     pub(crate) private_tmp: Option<PathBuf>,
     pub(crate) filter: &'a [libc::sock_filter],
     pub(crate) standard: [BorrowedFd<'a>; 3],
+    /// A network namespace to join, made ahead of time.
+    pub(crate) network: Option<OwnedFd>,
     pub(crate) report: Sender,
     pub(crate) status: OwnedFd,
     pub(crate) launcher: (u32, u32),
@@ -114,12 +117,15 @@ struct Ready {
 /// Everything before the first fork inside: maps, view, host name, loopback, ruleset.
 fn prepare(job: &Job<'_>) -> Result<Ready, Failure> {
     keep_only(job)?;
-    confine::reset_signals();
+    confine::unblock_signals();
     confine::die_with_parent(libc::SIGKILL)?;
     if launcher_is_gone(&job.status) {
         sys::exit_now(EXIT_FAILED);
     }
     let plan = job.plan;
+    if let Some(network) = &job.network {
+        setns(network, CloneFlags::CLONE_NEWNET).map_err(Failure::at(Stage::Clone))?;
+    }
     if plan.rung == Rung::User {
         map_own_ids(job.launcher).map_err(Failure::at(Stage::UserMap))?;
     }
@@ -130,7 +136,7 @@ fn prepare(job: &Job<'_>) -> Result<Ready, Failure> {
     if let Some(view) = &plan.view {
         let (uid, gid) = dedicated.map_or(job.launcher, |id| (id, id));
         let mut mapper = Mapper::new(dedicated);
-        let lost = mount::enter(view, &mut mapper, &OwnLine { uid, gid })?;
+        let lost = mount::enter(view, &mut mapper, OwnLine { uid, gid })?;
         report_lost(job, &lost)?;
     }
     if plan.loopback {
@@ -223,7 +229,7 @@ fn seal(job: &Job<'_>, ready: Ready) -> Result<(), Failure> {
 fn run_bare(job: Job<'_>) -> Result<(), ()> {
     let watched = watch_signals();
     let ready = reported(&job.report, prepare_bare(&job))?;
-    let (program, status) = start_program_bare(job, ready, &watched)?;
+    let (program, status) = start_program_bare(job, ready)?;
     let mut main_ended = false;
     loop {
         // TERM comes from the launcher (kill the tree) or from its death.
@@ -261,12 +267,11 @@ fn prepare_bare(job: &Job<'_>) -> Result<Ready, Failure> {
     Ok(Ready { ruleset: job.plan.landlock.as_ref().map(landlock::build).transpose()?, dedicated })
 }
 
-fn start_program_bare(job: Job<'_>, ready: Ready, watched: &SigSet) -> Result<(i32, OwnedFd), ()> {
+fn start_program_bare(job: Job<'_>, ready: Ready) -> Result<(i32, OwnedFd), ()> {
     let forked = sys::fork(0, None).map_err(Failure::at(Stage::Fork));
     match reported(&job.report, forked)? {
         Fork::Child => {
-            sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(watched), None).ok();
-            confine::reset_signals();
+            confine::unblock_signals();
             let failure = become_program(&job, ready);
             job.report.failed(&failure);
             sys::exit_now(EXIT_FAILED)
@@ -283,7 +288,6 @@ fn start_program_bare(job: Job<'_>, ready: Ready, watched: &SigSet) -> Result<(i
 
 /// The signals that the bare shim waits for, blocked so that none is lost between waits.
 fn watch_signals() -> SigSet {
-    sys::reset_signal_actions();
     let mut watched = SigSet::empty();
     watched.add(Signal::SIGCHLD);
     watched.add(Signal::SIGTERM);
@@ -301,6 +305,7 @@ fn reported<T>(report: &Sender, outcome: Result<T, Failure>) -> Result<T, ()> {
 /// before the program's are put there.
 fn keep_only(job: &Job<'_>) -> Result<(), Failure> {
     let mut kept: Vec<RawFd> = job.standard.iter().map(|fd| fd.as_raw_fd()).collect();
+    kept.extend(job.network.as_ref().map(AsRawFd::as_raw_fd));
     kept.extend([0, 1, 2, job.report.as_fd().as_raw_fd(), job.status.as_raw_fd()]);
     sys::close_all_except(&kept).map_err(Failure::at(Stage::Descriptors))
 }
@@ -311,7 +316,6 @@ fn settle(kept: &[RawFd]) {
     // Each is a belt over braces that already hold (Landlock, pid 1's immunity, other user); a kernel
     // that refuses one of them leaves the others.
     sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).ok();
-    confine::drop_bounding_set().ok();
     confine::drop_capabilities().ok();
     confine::forbid_new_privileges().ok();
 }

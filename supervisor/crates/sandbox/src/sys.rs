@@ -6,7 +6,7 @@
 
 use std::{
     ffi::{CStr, CString},
-    io, mem,
+    mem,
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
 };
 
@@ -46,7 +46,7 @@ fn size_of<T>() -> usize {
 }
 
 /// Forks with the namespaces of `flags`, optionally straight into a cgroup. The caller must be
-/// single-threaded: the child goes on with ordinary code. Where `clone3` is hidden (container
+/// single-threaded: the child goes on with ordinary code, all signals at their defaults. Where `clone3` is hidden (container
 /// profiles answer `ENOSYS`), the older call serves, which cannot name a cgroup.
 pub(crate) fn fork(flags: i32, cgroup: Option<BorrowedFd<'_>>) -> Result<Fork, Errno> {
     match fork_by_clone3(flags, cgroup) {
@@ -55,6 +55,9 @@ pub(crate) fn fork(flags: i32, cgroup: Option<BorrowedFd<'_>>) -> Result<Fork, E
     }
 }
 
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
 fn fork_by_clone3(flags: i32, cgroup: Option<BorrowedFd<'_>>) -> Result<Fork, Errno> {
     let mut pidfd: RawFd = -1;
     // SAFETY: clone_args is plain data for which all zeroes is the documented "nothing asked".
@@ -62,8 +65,10 @@ fn fork_by_clone3(flags: i32, cgroup: Option<BorrowedFd<'_>>) -> Result<Fork, Er
     args.flags = u64::from(flags.cast_unsigned()) | u64::from(libc::CLONE_PIDFD.cast_unsigned());
     args.pidfd = (&raw mut pidfd).addr() as u64;
     args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+    // Neither this nor CLONE_INTO_CGROUP fits libc's c_int constants.
+    args.flags |= CLONE_CLEAR_SIGHAND;
     if let Some(directory) = cgroup {
-        args.flags |= 0x2_0000_0000; // CLONE_INTO_CGROUP does not fit libc's c_int constants.
+        args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = u64::from(directory.as_raw_fd().cast_unsigned());
     }
     let size = size_of::<libc::clone_args>();
@@ -81,6 +86,9 @@ fn fork_by_clone(flags: i32) -> Result<Fork, Errno> {
     let pid = check(unsafe {
         libc::syscall(libc::SYS_clone, flags, 0_usize, &raw mut pidfd, 0_usize, 0_usize)
     })?;
+    if pid == 0 {
+        reset_signal_actions();
+    }
     forked(pid, pidfd)
 }
 
@@ -137,22 +145,17 @@ pub(crate) fn change_mount(mount: BorrowedFd<'_>, change: MountChange<'_>) -> Re
     .map(drop)
 }
 
-/// `move_mount`: attaches a detached mount at `at` (relative to `root`, or absolute with `None`).
-pub(crate) fn attach_mount(
-    mount: BorrowedFd<'_>,
-    root: Option<BorrowedFd<'_>>,
-    at: &[u8],
-) -> Result<(), Errno> {
+/// `move_mount`: attaches a detached mount at a path.
+pub(crate) fn attach_mount(mount: BorrowedFd<'_>, at: &[u8]) -> Result<(), Errno> {
     const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 0x4;
     let at = path(at)?;
-    let base = root.map_or(libc::AT_FDCWD, |fd| fd.as_raw_fd());
     // SAFETY: both strings are NUL-terminated and live through the call.
     check(unsafe {
         libc::syscall(
             libc::SYS_move_mount,
             mount.as_raw_fd(),
             c"".as_ptr(),
-            base,
+            libc::AT_FDCWD,
             at.as_ptr(),
             MOVE_MOUNT_F_EMPTY_PATH,
         )
@@ -285,8 +288,8 @@ pub(crate) fn close_all_except(kept: &[RawFd]) -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) }).map(drop)
 }
 
-/// Every signal back to its default action (ignored signals would survive exec).
-pub(crate) fn reset_signal_actions() {
+/// Every signal back to its default action; what `CLONE_CLEAR_SIGHAND` does in one go.
+fn reset_signal_actions() {
     for signal in 1..=64 {
         // SAFETY: SIG_DFL installs no code. KILL, STOP and libc's own two refuse, which is fine.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
@@ -367,11 +370,6 @@ pub(crate) fn duplicate_above(source: BorrowedFd<'_>, least: RawFd) -> Result<Ow
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: _exit never returns and touches no memory of ours.
     unsafe { libc::_exit(code) }
-}
-
-/// The last OS error as `io::Error` from an [`Errno`].
-pub(crate) fn io_error(errno: Errno) -> io::Error {
-    io::Error::from_raw_os_error(errno as i32)
 }
 
 /// Takes ownership of a descriptor that has just been received with a message.

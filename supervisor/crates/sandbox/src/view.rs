@@ -4,7 +4,10 @@
 //! writes, pathname sockets): what is not granted is not there. The steps are carried out in order
 //! by `layers::mount`; nothing is touched here.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     machine::{BaseEntry, BaseKind},
@@ -37,10 +40,46 @@ pub(crate) struct Bind {
     pub(crate) path: PathBuf,
     /// Whether it may be changed.
     pub(crate) writable: bool,
-    /// Whether device nodes in it work.
-    pub(crate) devices: bool,
-    /// Whether its owner is mapped to the process's user (dedicated user only).
-    pub(crate) owned: bool,
+    /// Why it is there.
+    pub(crate) kind: BindKind,
+}
+
+/// Why a tree of the host is in the view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BindKind {
+    /// It belongs to the system base: read-only, as it is.
+    Base,
+    /// A device node that works.
+    Device,
+    /// It was granted; its owner is mapped to the process's user where that is a dedicated one.
+    Grant,
+}
+
+impl Step {
+    /// Where it comes to lie.
+    pub(crate) fn at(&self) -> &Path {
+        match self {
+            Self::Directory { at }
+            | Self::Link { at, .. }
+            | Self::File { at, .. }
+            | Self::Memory { at, .. } => at,
+            Self::Bind(bind) => &bind.path,
+            Self::Processes => Path::new("/proc"),
+            Self::Terminals => Path::new("/dev/pts"),
+        }
+    }
+
+    /// Whether it is a tree of the system base.
+    pub(crate) fn is_base(&self) -> bool {
+        matches!(self, Self::Bind(Bind { kind: BindKind::Base, .. }))
+    }
+
+    fn is_mount(&self) -> bool {
+        match self {
+            Self::Directory { .. } | Self::Link { .. } | Self::File { .. } => false,
+            Self::Bind(_) | Self::Memory { .. } | Self::Processes | Self::Terminals => true,
+        }
+    }
 }
 
 /// The whole view.
@@ -50,6 +89,8 @@ pub(crate) struct View {
     pub(crate) host_root: Option<bool>,
     /// What is put into the root, in order.
     pub(crate) steps: Vec<Step>,
+    /// For each step, whether it lies on a mount of another step (not on the root itself).
+    pub(crate) nested: Vec<bool>,
 }
 
 /// Devices without state or secret.
@@ -77,14 +118,23 @@ pub(crate) fn compose(spec: &Spec, base: &[BaseEntry]) -> View {
         Step::Bind(Bind {
             path: grant.path.clone(),
             writable: grant.access == Access::Write,
-            devices: grant.path.starts_with("/dev"),
-            owned: true,
+            kind: if grant.path.starts_with("/dev") { BindKind::Device } else { BindKind::Grant },
         })
     }));
     steps.extend(spec.unix_sockets.iter().map(|socket| {
-        Step::Bind(Bind { path: socket.clone(), writable: true, devices: false, owned: true })
+        Step::Bind(Bind { path: socket.clone(), writable: true, kind: BindKind::Grant })
     }));
-    View { host_root: host_root.map(|grant| grant.access == Access::Write), steps }
+    let nested = nested(&steps);
+    View { host_root: host_root.map(|grant| grant.access == Access::Write), steps, nested }
+}
+
+fn nested(steps: &[Step]) -> Vec<bool> {
+    let mounts: HashSet<&Path> =
+        steps.iter().filter(|step| step.is_mount()).map(Step::at).collect();
+    steps
+        .iter()
+        .map(|step| step.at().ancestors().skip(1).any(|above| mounts.contains(above)))
+        .collect()
 }
 
 /// Whether a mode uses the host's network stack.
@@ -122,12 +172,9 @@ fn base_steps(steps: &mut Vec<Step>, base: &[BaseEntry], host_network: bool) {
     for entry in base.iter().filter(|entry| host_network || !entry.network_only) {
         steps.push(match &entry.kind {
             BaseKind::Link(target) => Step::Link { at: entry.path.clone(), target: target.clone() },
-            BaseKind::Programs | BaseKind::Settings => Step::Bind(Bind {
-                path: entry.path.clone(),
-                writable: false,
-                devices: false,
-                owned: false,
-            }),
+            BaseKind::Programs | BaseKind::Settings => {
+                Step::Bind(Bind { path: entry.path.clone(), writable: false, kind: BindKind::Base })
+            }
         });
     }
 }
@@ -148,7 +195,7 @@ fn identity_steps(steps: &mut Vec<Step>, network: NetworkMode) {
 fn device_steps(steps: &mut Vec<Step>, shared_memory: u64) {
     steps.push(Step::Memory { at: "/dev".into(), bytes: 64 << 10, mode: 0o755 });
     steps.extend(DEVICES.iter().map(|device| {
-        Step::Bind(Bind { path: device.into(), writable: true, devices: true, owned: false })
+        Step::Bind(Bind { path: device.into(), writable: true, kind: BindKind::Device })
     }));
     for (at, target) in [
         ("/dev/fd", "/proc/self/fd"),
@@ -251,6 +298,27 @@ mod tests {
         let grant =
             place(&|step| matches!(step, Step::Bind(bind) if bind.path == Path::new("/tmp/data")));
         assert!(private < grant);
+    }
+
+    #[test]
+    fn what_lies_on_another_mount_is_known() {
+        let mut spec = Spec::new("/usr/bin/x");
+        spec.files = grants(&[
+            ("/home/a", Access::Read),
+            ("/home/a/out", Access::Write),
+            ("/tmp/x", Access::Read),
+        ]);
+        let view = compose(&spec, &base());
+        let is_nested = |path: &str| {
+            let place = view.steps.iter().position(|step| step.at() == Path::new(path)).unwrap();
+            view.nested[place]
+        };
+        for path in ["/home/a/out", "/tmp/x", "/dev/shm", "/dev/null", "/dev/fd"] {
+            assert!(is_nested(path), "{path}");
+        }
+        for path in ["/home/a", "/tmp", "/usr", "/bin", "/etc/passwd"] {
+            assert!(!is_nested(path), "{path}");
+        }
     }
 
     #[test]

@@ -32,9 +32,8 @@ const SECBIT_NOROOT_LOCKED: u64 = 0b11;
 const SECBIT_NO_SETUID_FIXUP_LOCKED: u64 = 0b1100;
 const SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED: u64 = 0b1100_0000;
 
-/// Default actions for all signals, none blocked: ignored and blocked ones would survive exec.
-pub(crate) fn reset_signals() {
-    sys::reset_signal_actions();
+/// No signal blocked: blocked ones would survive exec. (Their actions were reset by the fork.)
+pub(crate) fn unblock_signals() {
     // Unblocking cannot fail with a valid set.
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).ok();
 }

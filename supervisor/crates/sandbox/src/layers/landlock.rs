@@ -10,7 +10,7 @@ use ::landlock::{
     PathBeneath, PathFd, PathFdError, RestrictionStatus, Ruleset, RulesetAttr as _, RulesetCreated,
     RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
 };
-use nix::errno::Errno;
+use nix::{errno::Errno, sys::stat::fstat};
 
 use crate::{
     plan::{LandlockPlan, Rights},
@@ -38,7 +38,7 @@ pub(crate) fn build(plan: &LandlockPlan) -> Result<RulesetCreated, Failure> {
     let mut created = ruleset.create().map_err(failed)?;
     for (path, rights) in &plan.files {
         let Some(opened) = open(path)? else { continue };
-        let allowed = rights_of(*rights, abi, path.is_dir());
+        let allowed = rights_of(*rights, abi, is_directory(&opened));
         created = created.add_rule(PathBeneath::new(opened, allowed)).map_err(failed)?;
     }
     if let Some((connect, listen)) = &plan.tcp {
@@ -83,6 +83,10 @@ fn open(path: &Path) -> Result<Option<PathFd>, Failure> {
             Err(Failure { stage: Stage::OpenGrant, errno: Errno::EIO, subject: other.to_string() })
         }
     }
+}
+
+fn is_directory(opened: &PathFd) -> bool {
+    fstat(opened).is_ok_and(|found| found.st_mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
 fn rights_of(rights: Rights, abi: ABI, directory: bool) -> BitFlags<AccessFs> {

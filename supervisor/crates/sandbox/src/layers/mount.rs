@@ -5,6 +5,7 @@
 //! read-only, nosuid and nodev on a tree with all its submounts.
 
 use std::{
+    collections::HashSet,
     fs,
     io::Write as _,
     os::{
@@ -14,7 +15,7 @@ use std::{
             fs::{DirBuilderExt as _, OpenOptionsExt as _},
         },
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use nix::{
@@ -30,7 +31,7 @@ use crate::{
     layers::idmap::Mapper,
     record::{Failure, Stage},
     sys::{self, MountChange},
-    view::{Bind, Step, View},
+    view::{Bind, BindKind, Step, View},
 };
 
 const RDONLY: u64 = libc::MOUNT_ATTR_RDONLY;
@@ -41,12 +42,12 @@ const NOEXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
 /// Directories of which at least one exists on any Linux, to hang the new root on for a moment.
 const PLACES: [&str; 6] = ["/tmp", "/dev", "/etc", "/usr", "/run", "/var"];
 
-/// Builds the view and makes it the root of this process. Returns in words what could not be had
-/// although the level allows to go on.
+/// Builds the view and makes it the root of this process. Returns what could not be had although the
+/// level allows to go on.
 pub(crate) fn enter(
     view: &View,
     mapper: &mut Mapper,
-    own_line: &OwnLine,
+    own_line: OwnLine,
 ) -> Result<Vec<(Layer, String)>, Failure> {
     let failed = Failure::at(Stage::Mount);
     let nothing: Option<&str> = None;
@@ -54,19 +55,67 @@ pub(crate) fn enter(
         .map_err(&failed)?;
     let mut lost = Vec::new();
     let mut prepared = Vec::with_capacity(view.steps.len());
-    for step in &view.steps {
-        prepared.push(prepare(step, mapper, &mut lost)?);
+    for (step, nested) in view.steps.iter().zip(&view.nested) {
+        prepared.push(Prepared { step, mount: prepare(step, mapper, &mut lost)?, nested: *nested });
     }
     let root = new_root(view, mapper, &mut lost)?;
     leave_old_root(&root).map_err(&failed)?;
-    for (step, mount) in view.steps.iter().zip(&prepared) {
-        build(step, mount.as_ref(), own_line)?;
+    build(view, &prepared, &root, own_line)?;
+    Ok(lost)
+}
+
+/// A step with what the old root was needed for.
+struct Prepared<'a> {
+    step: &'a Step,
+    mount: Option<OwnedFd>,
+    /// Whether it lies on a mount of another step, and so can only be made after that.
+    nested: bool,
+}
+
+/// First everything that lies directly in the new root, with the system's trees; one call then makes
+/// all of that read-only; last what has rights of its own, and what lies inside.
+fn build(
+    view: &View,
+    prepared: &[Prepared<'_>],
+    root: &OwnedFd,
+    own_line: OwnLine,
+) -> Result<(), Failure> {
+    let mut skeleton = Skeleton::default();
+    for Prepared { step, mount, .. } in prepared.iter().filter(|prepared| !prepared.nested) {
+        skeleton.place(step, mount.as_ref(), own_line).map_err(at_step(step))?;
+        if step.is_base() {
+            attach(step, mount.as_ref())?;
+        }
     }
     if view.host_root.is_none() {
-        let change = MountChange { set: RDONLY | NOSUID | NODEV, ..MountChange::default() };
-        sys::change_mount(root.as_fd(), change).map_err(&failed)?;
+        let change =
+            MountChange { set: RDONLY | NOSUID | NODEV, recursive: true, ..MountChange::default() };
+        sys::change_mount(root.as_fd(), change).map_err(Failure::at(Stage::Mount))?;
     }
-    Ok(lost)
+    for Prepared { step, mount, nested } in
+        prepared.iter().filter(|prepared| !prepared.step.is_base())
+    {
+        if *nested {
+            skeleton.place(step, mount.as_ref(), own_line).map_err(at_step(step))?;
+        }
+        attach(step, mount.as_ref())?;
+    }
+    Ok(())
+}
+
+fn at_step(step: &Step) -> impl FnOnce(std::io::Error) -> Failure {
+    |error| Failure {
+        stage: Stage::Mount,
+        errno: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)),
+        subject: step.at().display().to_string(),
+    }
+}
+
+fn attach(step: &Step, mount: Option<&OwnedFd>) -> Result<(), Failure> {
+    let Some(mount) = mount else { return Ok(()) };
+    let at = step.at();
+    sys::attach_mount(mount.as_fd(), at.as_os_str().as_bytes())
+        .map_err(Failure::about(Stage::Mount, at.display().to_string()))
 }
 
 /// The user's own lines in `/etc/passwd` and `/etc/group`, so that programs find a name and a home.
@@ -150,16 +199,20 @@ fn copy(
     let source =
         open(&bind.path, flags, Mode::empty()).map_err(Failure::about(Stage::OpenGrant, name()))?;
     let tree = sys::clone_tree(source.as_fd()).map_err(Failure::about(Stage::Mount, name()))?;
+    if bind.kind == BindKind::Base {
+        // Made read-only with the whole base in one call.
+        return Ok(tree);
+    }
     let mut set = NOSUID;
     if !bind.writable {
         set |= RDONLY;
     }
-    if !bind.devices {
+    if bind.kind != BindKind::Device {
         set |= NODEV;
     }
     let change = MountChange { set, recursive: true, ..MountChange::default() };
     sys::change_mount(tree.as_fd(), change).map_err(Failure::about(Stage::Mount, name()))?;
-    if bind.owned {
+    if bind.kind == BindKind::Grant {
         let owner = fstat(&source).map_err(Failure::about(Stage::OpenGrant, name()))?;
         if let Err(reason) = mapper.apply(tree.as_fd(), owner.st_uid, owner.st_gid) {
             lost.push((Layer::IdMappedMounts, format!("`{}`: {reason}", name())));
@@ -176,11 +229,9 @@ fn new_root(
 ) -> Result<OwnedFd, Failure> {
     let failed = Failure::at(Stage::Mount);
     let root = match view.host_root {
-        Some(writable) => copy(
-            &Bind { path: "/".into(), writable, devices: false, owned: writable },
-            mapper,
-            lost,
-        )?,
+        Some(writable) => {
+            copy(&Bind { path: "/".into(), writable, kind: BindKind::Grant }, mapper, lost)?
+        }
         None => memory(1 << 20, 0o755).map_err(&failed)?,
     };
     let place = PLACES
@@ -188,7 +239,7 @@ fn new_root(
         .find(|place| Path::new(place).is_dir())
         .ok_or(Errno::ENOENT)
         .map_err(&failed)?;
-    sys::attach_mount(root.as_fd(), None, place.as_bytes()).map_err(&failed)?;
+    sys::attach_mount(root.as_fd(), place.as_bytes()).map_err(&failed)?;
     Ok(root)
 }
 
@@ -200,59 +251,72 @@ fn leave_old_root(root: &OwnedFd) -> Result<(), Errno> {
     chdir("/")
 }
 
-fn build(step: &Step, mount: Option<&OwnedFd>, own_line: &OwnLine) -> Result<(), Failure> {
-    let at = match step {
-        Step::Directory { at }
-        | Step::Link { at, .. }
-        | Step::File { at, .. }
-        | Step::Memory { at, .. } => at.as_path(),
-        Step::Bind(bind) => bind.path.as_path(),
-        Step::Processes => Path::new("/proc"),
-        Step::Terminals => Path::new("/dev/pts"),
-    };
-    let failed = |error: std::io::Error| Failure {
-        stage: Stage::Mount,
-        errno: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)),
-        subject: at.display().to_string(),
-    };
-    match step {
-        Step::Link { target, .. } => {
-            parents(at).map_err(failed)?;
-            std::os::unix::fs::symlink(target, at).map_err(failed)
-        }
-        Step::File { bytes, .. } => {
-            parents(at).map_err(failed)?;
-            let mut file = fs::File::create(at).map_err(failed)?;
-            file.write_all(bytes).map_err(failed)?;
-            file.write_all(own_line.for_file(at).as_bytes()).map_err(failed)
-        }
-        Step::Directory { .. } => directory(at).map_err(failed),
-        Step::Bind(_) | Step::Memory { .. } | Step::Processes | Step::Terminals => {
-            let Some(mount) = mount else { return directory(at).map_err(failed) };
-            place_for(at, mount).map_err(failed)?;
-            sys::attach_mount(mount.as_fd(), None, at.as_os_str().as_bytes())
-                .map_err(|errno| failed(sys::io_error(errno)))
-        }
-    }
+/// What is made of plain directories, files and links; remembers which directories are there.
+#[derive(Debug, Default)]
+struct Skeleton {
+    made: HashSet<PathBuf>,
 }
 
-fn directory(at: &Path) -> std::io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(at)
-}
-
-fn parents(at: &Path) -> std::io::Result<()> {
-    at.parent().map_or(Ok(()), directory)
-}
-
-/// Something of the right kind to mount on.
-fn place_for(at: &Path, mount: &OwnedFd) -> std::io::Result<()> {
-    if fs::symlink_metadata(at).is_ok() {
-        return Ok(());
+impl Skeleton {
+    /// Makes the thing itself, or something of the right kind to mount it on.
+    fn place(
+        &mut self,
+        step: &Step,
+        mount: Option<&OwnedFd>,
+        own_line: OwnLine,
+    ) -> std::io::Result<()> {
+        let at = step.at();
+        match (step, mount) {
+            (Step::Link { target, .. }, _) => {
+                self.parents(at)?;
+                std::os::unix::fs::symlink(target, at)
+            }
+            (Step::File { bytes, .. }, _) => {
+                self.parents(at)?;
+                let mut file = fs::File::create(at)?;
+                file.write_all(bytes)?;
+                file.write_all(own_line.for_file(at).as_bytes())
+            }
+            (Step::Bind(_), Some(mount)) => self.mount_point(at, mount),
+            _ => self.directory(at),
+        }
     }
-    let kind = fstat(mount).map_err(std::io::Error::from)?.st_mode & libc::S_IFMT;
-    if kind == libc::S_IFDIR {
-        return directory(at);
+
+    fn directory(&mut self, at: &Path) -> std::io::Result<()> {
+        if self.made.contains(at) {
+            return Ok(());
+        }
+        self.parents(at)?;
+        match fs::DirBuilder::new().mode(0o755).create(at) {
+            Ok(()) => {}
+            // Someone else's: a granted tree, or the host's root.
+            Err(error) if at.is_dir() => drop(error),
+            Err(error) => return Err(error),
+        }
+        self.made.insert(at.to_owned());
+        Ok(())
     }
-    parents(at)?;
-    fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o444).open(at).map(drop)
+
+    fn parents(&mut self, at: &Path) -> std::io::Result<()> {
+        match at.parent() {
+            Some(parent) if parent != Path::new("/") => self.directory(parent),
+            _ => Ok(()),
+        }
+    }
+
+    fn mount_point(&mut self, at: &Path, mount: &OwnedFd) -> std::io::Result<()> {
+        let kind = fstat(mount).map_err(std::io::Error::from)?.st_mode & libc::S_IFMT;
+        if kind == libc::S_IFDIR {
+            return self.directory(at);
+        }
+        self.parents(at)?;
+        match fs::OpenOptions::new().write(true).create_new(true).mode(0o444).open(at) {
+            Ok(_made) => Ok(()),
+            Err(error) if fs::symlink_metadata(at).is_ok() => {
+                drop(error);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
 }

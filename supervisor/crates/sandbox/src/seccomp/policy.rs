@@ -1,6 +1,6 @@
 //! Profiles as rules: read from their files, checked, laid over one another.
 //!
-//! A policy knows names only; [`Policy::decisions`] turns it into numbers for one architecture and
+//! A policy knows names only; `Policy::decisions` turns it into numbers for one architecture and
 //! one variant. Nothing here knows BPF.
 
 use std::{

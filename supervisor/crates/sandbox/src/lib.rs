@@ -14,6 +14,7 @@ pub mod packet;
 pub mod plan;
 pub mod process;
 mod record;
+pub mod resolve;
 pub mod seccomp;
 mod shim;
 mod spare;

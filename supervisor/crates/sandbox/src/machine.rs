@@ -18,7 +18,7 @@ const CAP_SETUID: u32 = 7;
 const CAP_SYS_ADMIN: u32 = 21;
 
 /// System trees that every program may read and execute. Never homes, `/root`, `/var` or `/etc`.
-const TREES: [&str; 10] = [
+pub(crate) const TREES: [&str; 10] = [
     "/usr",
     "/bin",
     "/sbin",

@@ -295,8 +295,8 @@ fn standard_pipes() -> Result<(Stdio, [OwnedFd; 3]), Errno> {
 
 fn failure(error: &LaunchError) -> Failure {
     let (stage, errno) = match error {
-        LaunchError::Stage { stage, errno, .. } => {
-            (Some(stage.describe().to_owned()), Some(*errno as i32))
+        LaunchError::Stage(failure) => {
+            (Some(failure.stage.describe().to_owned()), Some(failure.errno as i32))
         }
         LaunchError::Plan(_)
         | LaunchError::Filter(_)

@@ -42,16 +42,9 @@ pub enum LaunchError {
     /// The spec cannot be honoured on this machine at its level.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// A step inside failed.
-    #[error("failed to {}{}: {}", stage.describe(), subject_text(subject), errno.desc())]
-    Stage {
-        /// Which step.
-        stage: Stage,
-        /// The kernel's reason.
-        errno: Errno,
-        /// The path or name concerned; may be empty.
-        subject: String,
-    },
+    /// A step of sealing failed.
+    #[error(transparent)]
+    Stage(#[from] Failure),
     /// The system call filter could not be compiled.
     #[error(transparent)]
     Filter(#[from] SeccompError),
@@ -68,16 +61,6 @@ impl LaunchError {
     #[must_use]
     pub fn from_os(errno: Errno) -> Self {
         Failure::at(Stage::Clone)(errno).into()
-    }
-}
-
-fn subject_text(subject: &str) -> String {
-    if subject.is_empty() { String::new() } else { format!(" `{}`", subject.escape_debug()) }
-}
-
-impl From<Failure> for LaunchError {
-    fn from(failure: Failure) -> Self {
-        Self::Stage { stage: failure.stage, errno: failure.errno, subject: failure.subject }
     }
 }
 
@@ -181,20 +164,16 @@ impl Launcher {
             let lost = lost.iter().map(|(_, why)| why.as_str()).collect::<Vec<_>>().join("; ");
             let plan = plan::plan(&launch.spec, &self.machine, rung, &lost)?;
             match self.clone_shim(launch, plan) {
-                Err(LaunchError::Stage { stage, errno, subject })
-                    if stage.belongs_to_rung() && rung != Rung::Bare =>
-                {
-                    self.give_up_rung(rung, stage, errno, &subject);
+                Err(LaunchError::Stage(failure)) if failure.loses_rung() && rung != Rung::Bare => {
+                    self.give_up_rung(rung, &failure);
                 }
                 other => return other,
             }
         }
     }
 
-    fn give_up_rung(&mut self, rung: Rung, stage: Stage, errno: Errno, subject: &str) {
-        let why =
-            format!("failed to {}{}: {}", stage.describe(), subject_text(subject), errno.desc());
-        self.lost.push((rung, why));
+    fn give_up_rung(&mut self, rung: Rung, failure: &Failure) {
+        self.lost.push((rung, failure.to_string()));
     }
 
     fn clone_shim(&mut self, launch: &mut Launch, mut plan: Plan) -> Result<(), LaunchError> {
@@ -376,8 +355,8 @@ impl Launch {
         let Some(attempt) = self.attempt.take() else { return Ok(None) };
         match attempt.into_child(&self.spec) {
             Ok(child) => Ok(Some(child)),
-            Err((rung, failure)) if failure.stage.belongs_to_rung() && rung != Rung::Bare => {
-                launcher.give_up_rung(rung, failure.stage, failure.errno, &failure.subject);
+            Err((rung, failure)) if failure.loses_rung() && rung != Rung::Bare => {
+                launcher.give_up_rung(rung, &failure);
                 launcher.attempt(self).map(|()| None)
             }
             Err((_, failure)) => Err(failure.into()),

@@ -29,5 +29,5 @@ pub use environment::{EnvGrant, scrub};
 pub use launch::{Launch, LaunchError, Launcher, Stdio, Wait};
 pub use machine::Machine;
 pub use plan::{PlanError, Rung};
-pub use record::Stage;
+pub use record::{Failure, Stage};
 pub use spec::{Access, Base, FileGrant, Level, Limits, Network, NetworkMode, Profile, Spec};

@@ -8,6 +8,8 @@ use nix::{
     sys::socket::{AddressFamily, SockFlag, SockType, socketpair},
 };
 
+use thiserror::Error;
+
 use crate::{
     enforcement::{Layer, LayerReport, Status},
     launch::Wait,
@@ -102,23 +104,35 @@ impl Stage {
             Self::Exec => "execute the program",
         }
     }
-
-    /// Whether a failure here means that the rung is not available, rather than that the spec is wrong.
-    pub(crate) fn belongs_to_rung(self) -> bool {
-        matches!(self, Self::Clone | Self::UserMap | Self::Mount | Self::Loopback)
-    }
 }
 
-/// A start that failed, with the place and the kernel's reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Failure {
-    pub(crate) stage: Stage,
-    pub(crate) errno: Errno,
+/// A step of sealing that failed, with the kernel's reason. Nothing was executed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("failed to {}{}: {}", stage.describe(), subject_text(subject), errno.desc())]
+pub struct Failure {
+    /// Which step.
+    pub stage: Stage,
+    /// The kernel's reason.
+    pub errno: Errno,
     /// The path or name concerned; may be empty.
-    pub(crate) subject: String,
+    pub subject: String,
+}
+
+fn subject_text(subject: &str) -> String {
+    if subject.is_empty() { String::new() } else { format!(" `{}`", subject.escape_debug()) }
 }
 
 impl Failure {
+    /// Whether this means that the rung of the ladder is not to be had here, rather than that the spec
+    /// is wrong or the host short of something for the moment.
+    pub(crate) fn loses_rung(&self) -> bool {
+        let stage =
+            matches!(self.stage, Stage::Clone | Stage::UserMap | Stage::Mount | Stage::Loopback);
+        let temporary = [Errno::EAGAIN, Errno::ENOMEM, Errno::EMFILE, Errno::ENFILE, Errno::ESRCH];
+        // A subject means one granted path: others may work, so the rung does.
+        stage && self.subject.is_empty() && !temporary.contains(&self.errno)
+    }
+
     pub(crate) fn at(stage: Stage) -> impl Fn(Errno) -> Self {
         move |errno| Self { stage, errno, subject: String::new() }
     }
@@ -292,6 +306,17 @@ mod tests {
         for (place, stage) in Stage::ALL.iter().enumerate() {
             assert_eq!(place, usize::from(*stage as u8));
         }
+    }
+
+    #[test]
+    fn a_rung_is_lost_by_a_refusal_and_not_by_a_shortage_or_one_path() {
+        let failure =
+            |stage, errno, subject: &str| Failure { stage, errno, subject: subject.to_owned() };
+        assert!(failure(Stage::Clone, Errno::EPERM, "").loses_rung());
+        assert!(failure(Stage::Mount, Errno::EACCES, "").loses_rung());
+        assert!(!failure(Stage::Clone, Errno::EAGAIN, "").loses_rung());
+        assert!(!failure(Stage::Mount, Errno::EINVAL, "/mnt/odd").loses_rung());
+        assert!(!failure(Stage::Exec, Errno::EPERM, "").loses_rung());
     }
 
     #[test]

@@ -142,6 +142,7 @@ fn prepare(job: &Job<'_>) -> Result<Ready, Failure> {
     if plan.loopback {
         bring_up_loopback().map_err(Failure::at(Stage::Loopback))?;
     }
+    hide()?;
     Ok(Ready { ruleset: plan.landlock.as_ref().map(landlock::build).transpose()?, dedicated })
 }
 
@@ -208,6 +209,7 @@ fn seal(job: &Job<'_>, ready: Ready) -> Result<(), Failure> {
     if sealed {
         confine::drop_bounding_set()?;
         if let Some(id) = ready.dedicated {
+            confine::open_pipes(job.standard)?;
             confine::become_user(id)?;
         }
         confine::drop_capabilities()?;
@@ -264,6 +266,7 @@ fn prepare_bare(job: &Job<'_>) -> Result<Ready, Failure> {
         chown(directory, Some(Uid::from_raw(id)), Some(Gid::from_raw(id)))
             .map_err(Failure::at(Stage::User))?;
     }
+    hide()?;
     Ok(Ready { ruleset: job.plan.landlock.as_ref().map(landlock::build).transpose()?, dedicated })
 }
 
@@ -310,12 +313,17 @@ fn keep_only(job: &Job<'_>) -> Result<(), Failure> {
     sys::close_all_except(&kept).map_err(Failure::at(Stage::Descriptors))
 }
 
-/// From here on this process only waits: no descriptors, no capabilities, not readable by the program.
+/// Not readable by the program, neither its memory nor the environment that it was copied with. Done
+/// before the program exists; exec makes the program's own process an ordinary one again.
+fn hide() -> Result<(), Failure> {
+    sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).map(drop).map_err(Failure::at(Stage::Session))
+}
+
+/// From here on this process only waits: no descriptors, no capabilities.
 fn settle(kept: &[RawFd]) {
     close_all_but(kept);
     // Each is a belt over braces that already hold (Landlock, pid 1's immunity, other user); a kernel
     // that refuses one of them leaves the others.
-    sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).ok();
     confine::drop_capabilities().ok();
     confine::forbid_new_privileges().ok();
 }

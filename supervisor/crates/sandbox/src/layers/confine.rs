@@ -18,7 +18,8 @@ use nix::{
     sys::{
         resource::{Resource, setrlimit},
         signal::{SigSet, SigmaskHow, sigprocmask},
-        stat::{Mode, umask},
+        stat::{Mode, fchmod, umask},
+        statfs::{FsType, fstatfs},
     },
     unistd::{Gid, Uid, chdir, execve, setgroups, setresgid, setresuid, setsid},
 };
@@ -28,6 +29,8 @@ use crate::{
     sys,
 };
 
+/// The kernel's file system of anonymous pipes (`PIPEFS_MAGIC`).
+const PIPES: FsType = FsType(0x5049_5045);
 const SECBIT_NOROOT_LOCKED: u64 = 0b11;
 const SECBIT_NO_SETUID_FIXUP_LOCKED: u64 = 0b1100;
 const SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED: u64 = 0b1100_0000;
@@ -64,6 +67,18 @@ pub(crate) fn limit_resources(limits: &[(Resource, u64)]) -> Result<(), Failure>
         };
         setrlimit(*resource, value, hard)
             .map_err(Failure::about(Stage::Rlimit, format!("{resource:?}")))?;
+    }
+    Ok(())
+}
+
+/// Lets the dedicated user open its own standard pipes by name (`/dev/stderr` in a script): they were
+/// made by another user. An anonymous pipe can be named only by processes that hold it.
+pub(crate) fn open_pipes(standard: [BorrowedFd<'_>; 3]) -> Result<(), Failure> {
+    let failed = Failure::at(Stage::Descriptors);
+    for fd in standard {
+        if fstatfs(fd).map_err(&failed)?.filesystem_type() == PIPES {
+            fchmod(fd, Mode::from_bits_truncate(0o666)).map_err(&failed)?;
+        }
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! From what is wanted to what will be done: the pure decision between a [`Spec`] and the layers.
 //!
-//! A [`Plan`] names every step for one *rung* of the ladder, and the report that holds if each of
+//! A plan names every step for one *rung* of the ladder, and the report that holds if each of
 //! them succeeds. Nothing here makes a system call; `launch` carries the plan out and corrects the
 //! report where the kernel refused something that the level allows to be missing.
 

@@ -59,6 +59,7 @@ pub(crate) const RUNTIME: Table = Table {
         key("command", "text, or list of texts", Required),
         key("dialect", "`plugbay` or `jsonrpc`", Value("\"plugbay\"")),
         key("framing", "`line` or `content-length`", Value("\"line\"")),
+        key("sdk", "`python`", Described("the plugin brings its own")),
     ],
 };
 

@@ -35,6 +35,7 @@ pub use error::{ManifestError, Problem};
 pub use limit::{Limits, Restart, Supervision};
 pub use manifest::{
     ConfigSpec, Dependencies, Dialect, Events, Framing, Manifest, MethodSpec, PluginInfo, Runtime,
+    Sdk,
 };
 pub use name::{NameError, PluginName};
 pub use package::{Package, load};

@@ -70,6 +70,9 @@ pub struct Runtime {
     pub dialect: Dialect,
     /// How one message is told from the next.
     pub framing: Framing,
+    /// The SDK of the supervisor's own that is to be at hand; without it the plugin brings its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sdk: Option<Sdk>,
 }
 
 /// What a plugin speaks.
@@ -125,6 +128,28 @@ impl Framing {
         match self {
             Self::Line => "line",
             Self::ContentLength => "content-length",
+        }
+    }
+}
+
+/// An SDK that comes with the supervisor, so that a plugin need not install or carry it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Sdk {
+    /// The Python package `plugbay`: its directory is granted and named in `PYTHONPATH`.
+    Python,
+}
+
+impl Sdk {
+    /// Every SDK that can be asked for.
+    pub const ALL: [Self; 1] = [Self::Python];
+
+    /// The word for it in `plugin.toml`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Python => "python",
         }
     }
 }

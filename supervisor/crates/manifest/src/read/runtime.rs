@@ -4,7 +4,7 @@ use crate::{
     command,
     field::{Field, Section},
     key::RUNTIME,
-    manifest::{Dialect, Framing, Runtime},
+    manifest::{Dialect, Framing, Runtime, Sdk},
 };
 
 /// What `command` may be, for messages.
@@ -22,6 +22,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Runtime> {
         command: command?,
         dialect: dialect.unwrap_or_default(),
         framing: framing.unwrap_or_default(),
+        sdk: section.get("sdk").and_then(|field| field.choice(&Sdk::ALL, Sdk::as_str)),
     })
 }
 

@@ -168,3 +168,14 @@ fn a_thousand_plugins_are_found() {
     }
     println!("1,000 full manifests discovered in {best:?} (best of 5)");
 }
+
+#[test]
+fn the_examples_are_valid() {
+    let found = discover(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../examples")));
+    let reasons: Vec<_> = found.skipped.iter().map(|skipped| skipped.reason.to_string()).collect();
+    assert!(reasons.is_empty(), "{}", reasons.join("\n"));
+    let names: Vec<_> = found.packages.iter().map(|p| p.manifest.plugin.name.as_str()).collect();
+    for name in ["badplugin", "nodewords", "shellwords", "wordstats"] {
+        assert!(names.contains(&name), "{name} is not among {names:?}");
+    }
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use plugbay_manifest::{
-    Dialect, FilesystemPermission, Framing, NetworkPermission, Restart, SystemCalls,
+    Dialect, FilesystemPermission, Framing, NetworkPermission, Restart, Sdk, SystemCalls,
 };
 use serde_json::json;
 
@@ -17,6 +17,7 @@ fn a_minimal_manifest_gets_the_defaults() {
     assert_eq!(manifest.runtime.command, ["./words"]);
     assert_eq!(manifest.runtime.dialect, Dialect::Plugbay);
     assert_eq!(manifest.runtime.framing, Framing::Line);
+    assert_eq!(manifest.runtime.sdk, None);
     assert_eq!(manifest.permissions.network, NetworkPermission::None);
     assert_eq!(manifest.permissions.filesystem, FilesystemPermission::None);
     assert_eq!(manifest.limits.call_timeout, Duration::from_secs(30));
@@ -56,7 +57,8 @@ fn a_full_manifest_is_read_to_the_last_key() {
           "two words"
         ],
         "dialect": "plugbay",
-        "framing": "line"
+        "framing": "line",
+        "sdk": "python"
       },
       "methods": {
         "count": {
@@ -232,4 +234,11 @@ fn other_dialects_may_use_the_words_of_ours() {
     let plain = MINIMAL.replace("\"./words\"", "\"./words\"\ndialect = \"jsonrpc\"");
     assert!(parse(&format!("{plain}{method}")).is_ok());
     assert!(parse(&format!("{MINIMAL}{method}")).is_err());
+}
+
+#[test]
+fn the_supervisors_sdk_is_there_for_the_asking() {
+    let asked = MINIMAL.replace("\"./words\"", "\"python3 main.py\"\nsdk = \"python\"");
+    assert_eq!(parse(&asked).unwrap().runtime.sdk, Some(Sdk::Python));
+    assert!(parse(&asked.replace("\"python\"", "\"pithon\"")).is_err());
 }

@@ -1,5 +1,34 @@
 //! The heart of Plugbay: starts plugins, calls them, restarts them.
 //!
-//! Rooms: `lifecycle` decides when a plugin is started, stopped and restarted (pure).
+//! [`Host`] is what an embedder holds. Behind it, one task owns the table of plugins (`manager`),
+//! one task per process lives its life (`plugin`), and what to do when is decided by pure state
+//! machines ([`lifecycle`]). Processes are started by a keeper, through one seam (`link`).
+//!
+//! ```text
+//! manager ──► lifecycle (pure)
+//!    └──────► plugin ──► link ──► keeper
+//! ```
+//! `plugin` never sees `manager`, and nobody uses `manager`.
 
+mod clock;
+mod error;
 pub mod lifecycle;
+mod link;
+mod log;
+mod manager;
+mod plugin;
+
+pub use error::{CallError, CallErrorKind, ControlError, Deadline, StartError};
+pub use log::{LogRecord, LogSource};
+pub use manager::{
+    CallBuilder, Caller, Counts, Event, EventKind, Events, Host, HostBuilder, PluginStatus,
+};
+pub use plugin::death::{Cause, Death, Usage};
+
+pub use plugbay_manifest::{Package, Skipped, load};
+pub use plugbay_protocol::{
+    ErrorObject,
+    notice::{Level as LogLevel, Progress},
+};
+pub use plugbay_sandbox::{Access, Enforcement, FileGrant, Level};
+pub use tokio_util::sync::CancellationToken;

@@ -1,0 +1,205 @@
+//! For tests: plugins that are scripts, at the other end of real pipes.
+//!
+//! A launch runs the script as a task of the test. The whole engine is the production one; only
+//! the process is missing.
+
+use std::{
+    fmt,
+    os::fd::OwnedFd,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use plugbay_protocol::{Decoded, Decoder, Framing, limits};
+use plugbay_sandbox::{Enforcement, Spec, TreeKill};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::unix::pipe,
+    sync::watch,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Boxed, Control, Exited, Launched, Launcher, Process};
+use crate::plugin::{death::Cause, lock};
+
+type Script = Arc<dyn Fn(Fake) -> Boxed<'static, Cause> + Send + Sync>;
+
+/// Starts scripts instead of processes.
+#[derive(Clone)]
+pub(crate) struct Stage {
+    script: Script,
+    launches: Arc<AtomicU64>,
+    alive: Arc<AtomicU64>,
+    signals: Arc<Mutex<Vec<i32>>>,
+}
+
+impl fmt::Debug for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stage")
+    }
+}
+
+impl Stage {
+    /// Every process runs this script; it ends as the script says.
+    pub(crate) fn new<F>(script: impl Fn(Fake) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Cause> + Send + 'static,
+    {
+        Self {
+            script: Arc::new(move |fake| Box::pin(script(fake))),
+            launches: Arc::default(),
+            alive: Arc::default(),
+            signals: Arc::default(),
+        }
+    }
+
+    pub(crate) fn alive(&self) -> u64 {
+        self.alive.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn launches(&self) -> u64 {
+        self.launches.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn signals(&self) -> Vec<i32> {
+        lock(&self.signals).clone()
+    }
+}
+
+impl Launcher for Stage {
+    fn launch(&self, spec: Spec) -> Boxed<'_, Result<Launched, Cause>> {
+        let (plugin_in, stdin) = std::io::pipe().unwrap();
+        let (stdout, plugin_out) = std::io::pipe().unwrap();
+        let (stderr, plugin_err) = std::io::pipe().unwrap();
+        let number = self.launches.fetch_add(1, Ordering::SeqCst) + 1;
+        let fake = Fake {
+            number,
+            spec,
+            stdin: pipe::Receiver::from_owned_fd(OwnedFd::from(plugin_in)).unwrap(),
+            stdout: pipe::Sender::from_owned_fd(OwnedFd::from(plugin_out)).unwrap(),
+            stderr: pipe::Sender::from_owned_fd(OwnedFd::from(plugin_err)).unwrap(),
+            decoder: Decoder::new(Framing::Line, limits::MAX_FRAME),
+        };
+        let killed = CancellationToken::new();
+        let (ended, exited) = watch::channel(None);
+        let run = (self.script)(fake);
+        let (alive, stop) = (self.alive.clone(), killed.clone());
+        alive.fetch_add(1, Ordering::SeqCst);
+        TaskTracker::new().spawn(async move {
+            let cause = tokio::select! {
+                cause = run => cause,
+                () = stop.cancelled() => Cause::Signal(libc::SIGKILL),
+            };
+            alive.fetch_sub(1, Ordering::SeqCst);
+            ended.send_replace(Some(Exited { cause, usage: None }));
+        });
+        let control = Arc::new(Strings { killed, signals: self.signals.clone() });
+        let process = Process::new(u32::try_from(number).ok(), None, exited, control);
+        let enforcement = Arc::new(Enforcement {
+            layers: Vec::new(),
+            tree_kill: TreeKill::Sweep,
+            notes: Vec::new(),
+        });
+        let (stdin, stdout, stderr) = (stdin.into(), stdout.into(), stderr.into());
+        Box::pin(async move { Ok(Launched { process, stdin, stdout, stderr, enforcement }) })
+    }
+
+    fn goodbye(&self) {}
+}
+
+#[derive(Debug)]
+struct Strings {
+    killed: CancellationToken,
+    signals: Arc<Mutex<Vec<i32>>>,
+}
+
+impl Control for Strings {
+    fn signal(&self, signal: i32) {
+        lock(&self.signals).push(signal);
+    }
+
+    fn kill(&self) {
+        self.killed.cancel();
+    }
+}
+
+/// A plugin's side of a session.
+#[derive(Debug)]
+pub(crate) struct Fake {
+    /// Which launch this is, from 1.
+    pub(crate) number: u64,
+    pub(crate) spec: Spec,
+    pub(crate) stdin: pipe::Receiver,
+    pub(crate) stdout: pipe::Sender,
+    pub(crate) stderr: pipe::Sender,
+    decoder: Decoder,
+}
+
+impl Fake {
+    /// The next message of the host; `None` when it has closed stdin.
+    pub(crate) async fn recv(&mut self) -> Option<Value> {
+        loop {
+            if let Some(Decoded::Frame(frame)) = self.decoder.next() {
+                return Some(serde_json::from_slice(frame).unwrap());
+            }
+            match self.stdin.read(self.decoder.space()).await {
+                Ok(0) | Err(_) => return None,
+                Ok(count) => self.decoder.filled(count),
+            }
+        }
+    }
+
+    /// The next message that is of this method.
+    pub(crate) async fn expect(&mut self, method: &str) -> Value {
+        let message = self.recv().await.unwrap();
+        assert_eq!(message["method"], method, "{message}");
+        message
+    }
+
+    pub(crate) async fn raw(&mut self, bytes: &[u8]) {
+        // A host that has hung up is not the script's concern.
+        self.stdout.write_all(bytes).await.ok();
+    }
+
+    pub(crate) async fn send(&mut self, message: &Value) {
+        self.raw(format!("{message}\n").as_bytes()).await;
+    }
+
+    pub(crate) async fn answer(&mut self, request: &Value, result: Value) {
+        let id = &request["id"];
+        self.send(&json!({"jsonrpc": "2.0", "id": id, "result": result})).await;
+    }
+
+    /// Does the handshake; gives what `initialize` said.
+    pub(crate) async fn greet(&mut self, name: &str, methods: &[&str]) -> Value {
+        let initialize = self.expect("initialize").await;
+        let hello = json!({
+            "version": 1,
+            "features": ["cancel", "progress"],
+            "plugin": {"name": name, "version": "1.0.0"},
+            "methods": methods,
+        });
+        self.answer(&initialize, hello).await;
+        self.expect("initialized").await;
+        initialize["params"].clone()
+    }
+
+    /// Answers everything with what `method` makes of it, until stdin ends or it is told to exit.
+    pub(crate) async fn serve(&mut self, method: impl Fn(&Value) -> Value) -> Cause {
+        while let Some(message) = self.recv().await {
+            match message["method"].as_str() {
+                Some("exit") => break,
+                Some("shutdown") => self.answer(&message, Value::Null).await,
+                Some(_) if message.get("id").is_some() => {
+                    let result = method(&message);
+                    self.answer(&message, result).await;
+                }
+                Some(_) | None => {}
+            }
+        }
+        Cause::Code(0)
+    }
+}

@@ -1,0 +1,120 @@
+//! The seam between the engine and whoever starts processes.
+//!
+//! In production that is the keeper (`link::keeper`); tests put a scripted plugin behind it, at the
+//! other end of the same pipes. Nothing else in the engine knows which.
+
+#[cfg(test)]
+pub(crate) mod fake;
+pub(crate) mod keeper;
+mod readiness;
+
+use std::{fmt, os::fd::OwnedFd, pin::Pin, sync::Arc};
+
+use plugbay_sandbox::{Enforcement, Spec};
+use tokio::{io::unix::AsyncFd, sync::watch};
+
+use crate::plugin::death::{Cause, Usage};
+
+/// A future of a seam, boxed.
+pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Starts processes.
+pub(crate) trait Launcher: fmt::Debug + Send + Sync + 'static {
+    /// Starts one. An error means: it never ran, and nothing of it is left.
+    fn launch(&self, spec: Spec) -> Boxed<'_, Result<Launched, Cause>>;
+
+    /// Nothing will be started any more, and everything may be let go.
+    fn goodbye(&self);
+}
+
+/// A process that runs.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    pub(crate) process: Process,
+    pub(crate) stdin: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+    pub(crate) enforcement: Arc<Enforcement>,
+}
+
+/// How a process ended, once its whole tree is gone.
+#[derive(Debug, Clone)]
+pub(crate) struct Exited {
+    pub(crate) cause: Cause,
+    pub(crate) usage: Option<Usage>,
+}
+
+/// What can be done to a process.
+pub(crate) trait Control: fmt::Debug + Send + Sync {
+    /// Sends a signal to the main process.
+    fn signal(&self, signal: i32);
+    /// Kills the whole tree.
+    fn kill(&self);
+}
+
+/// A hold on a process. Letting go of it kills the tree.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pid: Option<u32>,
+    main: Option<AsyncFd<OwnedFd>>,
+    exited: watch::Receiver<Option<Exited>>,
+    control: Arc<dyn Control>,
+}
+
+impl Process {
+    /// `main` is the main process's pidfd, which becomes readable when it ends; `exited` is set when
+    /// the tree is gone, and its sender dropped if nobody will ever know.
+    pub(crate) fn new(
+        pid: Option<u32>,
+        main: Option<AsyncFd<OwnedFd>>,
+        exited: watch::Receiver<Option<Exited>>,
+        control: Arc<dyn Control>,
+    ) -> Self {
+        Self { pid, main, exited, control }
+    }
+
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
+    pub(crate) fn signal(&self, signal: i32) {
+        self.control.signal(signal);
+    }
+
+    pub(crate) fn kill(&self) {
+        self.control.kill();
+    }
+
+    /// Waits until the main process has ended, whatever its children do.
+    pub(crate) async fn main_ended(&self) {
+        let tree = self.exited();
+        match &self.main {
+            Some(pidfd) => tokio::select! {
+                _ready = pidfd.readable() => {}
+                _exited = tree => {}
+            },
+            None => drop(tree.await),
+        }
+    }
+
+    /// Waits until the whole tree is gone.
+    pub(crate) async fn exited(&self) -> Exited {
+        let mut exited = self.exited.clone();
+        match exited.wait_for(Option::is_some).await {
+            Ok(known) => known.clone().unwrap_or(Exited::UNKNOWN),
+            Err(_closed) => Exited { cause: Cause::KeeperLost, usage: None },
+        }
+    }
+}
+
+impl Exited {
+    const UNKNOWN: Self = Self { cause: Cause::Unknown, usage: None };
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.exited.borrow().is_none() {
+            self.control.kill();
+        }
+    }
+}

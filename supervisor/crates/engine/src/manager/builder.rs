@@ -1,0 +1,363 @@
+//! How a host is put together and started.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ffi::OsString,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use plugbay_manifest::{Manifest, Package, Skipped, discover};
+use plugbay_protocol::{ErrorObject, handshake::Peer};
+use plugbay_sandbox::{FileGrant, Level};
+use semver::Version;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, value::to_raw_value};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    directory::{Command, Directory, Entry, Route},
+    event,
+    host::Host,
+    launch::{Kitchen, Recipe},
+    service::{Caller, Desk, Methods},
+    table::{Plug, Table},
+};
+use crate::{
+    error::StartError,
+    lifecycle::{
+        restart::Policy,
+        slot::{Slot, State},
+    },
+    link::{Launcher, keeper::Keeper},
+    log::{LogRecord, LogSink},
+    plugin::{Counters, grants::Place},
+};
+
+/// Commands that can be under way to the table.
+const COMMANDS: usize = 256;
+/// Plugins being started at once: enough to use the processors, few enough to leave them usable.
+const STARTS_PER_CORE: usize = 2;
+
+/// A host to be configured and started; see [`Host::builder`].
+#[derive(Debug)]
+pub struct HostBuilder {
+    roots: Vec<PathBuf>,
+    packages: Vec<Package>,
+    keeper: Option<PathBuf>,
+    configs: BTreeMap<String, Value>,
+    grants: BTreeMap<String, Vec<FileGrant>>,
+    level: Level,
+    sink: LogSink,
+    methods: Methods,
+    taken: Option<String>,
+    eager: bool,
+    drain: Duration,
+    tune: Option<fn(&mut Policy)>,
+    environment: Option<Vec<(OsString, OsString)>>,
+    name: Peer,
+    launcher: Option<Arc<dyn Launcher>>,
+}
+
+impl HostBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            roots: Vec::new(),
+            packages: Vec::new(),
+            keeper: None,
+            configs: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            level: Level::default(),
+            sink: LogSink::default(),
+            methods: Methods::default(),
+            taken: None,
+            eager: true,
+            drain: Duration::from_secs(30),
+            tune: None,
+            environment: None,
+            name: Peer {
+                name: "plugbay".to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+            launcher: None,
+        }
+    }
+
+    /// Takes every plugin below a directory. Bad ones are skipped; see [`Host::skipped`].
+    #[must_use]
+    pub fn plugins(mut self, dir: impl AsRef<Path>) -> Self {
+        self.roots.push(dir.as_ref().to_owned());
+        self
+    }
+
+    /// Takes one plugin.
+    #[must_use]
+    pub fn plugin(mut self, package: Package) -> Self {
+        self.packages.push(package);
+        self
+    }
+
+    /// The configuration of a plugin. Checked against the plugin's schema before it is started; one
+    /// that does not fit makes the plugin `failed`, with the reason.
+    #[must_use]
+    pub fn config(mut self, plugin: impl Into<String>, config: Value) -> Self {
+        self.configs.insert(plugin.into(), config);
+        self
+    }
+
+    /// Opens a file or directory to a plugin, beyond what its manifest asks for.
+    #[must_use]
+    pub fn grant(mut self, plugin: impl Into<String>, grant: FileGrant) -> Self {
+        self.grants.entry(plugin.into()).or_default().push(grant);
+        self
+    }
+
+    /// What must hold for a plugin to start at all.
+    #[must_use]
+    pub fn level(mut self, level: Level) -> Self {
+        self.level = level;
+        self
+    }
+
+    /// The program that serves as keeper. By default the host itself, if it calls `plugbay::init()`
+    /// first in `main`, else `plugbay-keeper` beside it.
+    #[must_use]
+    pub fn keeper(mut self, program: impl Into<PathBuf>) -> Self {
+        self.keeper = Some(program.into());
+        self
+    }
+
+    /// Starts a plugin when it is first called, instead of with the host.
+    #[must_use]
+    pub fn on_demand(mut self) -> Self {
+        self.eager = false;
+        self
+    }
+
+    /// How long calls in flight may take to finish when a plugin is stopped. 30 s by default.
+    #[must_use]
+    pub fn drain(mut self, drain: Duration) -> Self {
+        self.drain = drain;
+        self
+    }
+
+    /// Changes the restart policy of every plugin, after what its manifest says.
+    #[must_use]
+    pub fn restart_policy(mut self, tune: fn(&mut Policy)) -> Self {
+        self.tune = Some(tune);
+        self
+    }
+
+    /// The environment that plugins may be granted variables from. By default this process's own.
+    #[must_use]
+    pub fn environment(mut self, variables: Vec<(OsString, OsString)>) -> Self {
+        self.environment = Some(variables);
+        self
+    }
+
+    /// What plugins are told that hosts them.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>, version: impl Into<String>) -> Self {
+        self.name = Peer { name: name.into(), version: version.into() };
+        self
+    }
+
+    /// Takes what plugins say: stderr, stray stdout, `$/log`. By default it becomes `tracing`
+    /// events. Called by the tasks that read from plugins, so it must not block.
+    #[must_use]
+    pub fn on_log(mut self, sink: impl Fn(&LogRecord) + Send + Sync + 'static) -> Self {
+        self.sink = LogSink::new(sink);
+        self
+    }
+
+    /// Adds a method that plugins can call on the host. The name must not be one of the protocol's
+    /// (`host/…`, `$/…`, `initialize`); `app/…` is a good habit.
+    #[must_use]
+    pub fn method<P, R, F, W>(mut self, name: &str, handler: F) -> Self
+    where
+        P: DeserializeOwned + Send + 'static,
+        R: Serialize,
+        W: Future<Output = Result<R, ErrorObject>> + Send + 'static,
+        F: Fn(Caller, P) -> W + Send + Sync + 'static,
+    {
+        if !self.methods.add(name, handler) {
+            self.taken.get_or_insert_with(|| name.to_owned());
+        }
+        self
+    }
+
+    /// Starts processes by other means than a keeper.
+    #[cfg(test)]
+    pub(crate) fn launcher(mut self, launcher: Arc<dyn Launcher>) -> Self {
+        self.launcher = Some(launcher);
+        self
+    }
+
+    /// Starts the host: finds the plugins, checks their configurations, and starts them. Does not
+    /// wait for them; calls do. Must be called within a tokio runtime, of either kind.
+    ///
+    /// # Errors
+    /// See [`StartError`]. A plugin that is bad on its own does not fail the host.
+    pub async fn start(mut self) -> Result<Host, StartError> {
+        if let Some(name) = self.taken {
+            return Err(StartError::MethodName(name));
+        }
+        let roots = std::mem::take(&mut self.roots);
+        let found = tokio::task::spawn_blocking(move || search(&roots)).await;
+        let (mut packages, skipped) =
+            found.map_err(|error| StartError::Search(error.to_string()))??;
+        packages.append(&mut self.packages);
+        self.check_names(&packages)?;
+        let launcher = match self.launcher.take() {
+            Some(launcher) => launcher,
+            None => keeper(self.keeper.as_deref())?,
+        };
+        Ok(self.open(packages, skipped, launcher))
+    }
+
+    fn check_names(&self, packages: &[Package]) -> Result<(), StartError> {
+        let mut names = std::collections::BTreeSet::new();
+        for package in packages {
+            if !names.insert(package.manifest.plugin.name.as_str()) {
+                return Err(StartError::DuplicatePlugin(package.manifest.plugin.name.to_string()));
+            }
+        }
+        let spoken_of = self.configs.keys().chain(self.grants.keys());
+        match spoken_of.into_iter().find(|name| !names.contains(name.as_str())) {
+            Some(stranger) => Err(StartError::NotThere(stranger.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn open(
+        self,
+        packages: Vec<Package>,
+        skipped: Vec<Skipped>,
+        launcher: Arc<dyn Launcher>,
+    ) -> Host {
+        let environment = self.environment.clone().unwrap_or_else(|| std::env::vars_os().collect());
+        let unresolved = unresolved(&packages);
+        let plugs: Vec<(Plug, Arc<Entry>)> = packages
+            .into_iter()
+            .map(|package| {
+                let reason = unresolved.get(package.manifest.plugin.name.as_str()).cloned();
+                self.plug(package, home(&environment), reason)
+            })
+            .collect();
+        let (commands, queue) = mpsc::channel::<Command>(COMMANDS);
+        let entries = plugs.iter().map(|(_, entry)| (entry.name.clone(), entry.clone())).collect();
+        let directory = Arc::new(Directory {
+            entries,
+            commands,
+            methods: self.methods,
+            host: self.name,
+            closing: CancellationToken::new(),
+        });
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let kitchen = Kitchen {
+            launcher,
+            services: Arc::new(Desk(Arc::downgrade(&directory))),
+            sink: self.sink,
+            host: directory.host.clone(),
+            host_methods: directory.methods.names(),
+            environment: Arc::new(environment),
+            starts: Arc::new(Semaphore::new(cores * STARTS_PER_CORE)),
+        };
+        let (events, _) = broadcast::channel(event::KEPT);
+        let weak = events.downgrade();
+        let plugs = plugs.into_iter().map(|(plug, _)| plug).collect();
+        let mut table = Table::new(plugs, kitchen, queue, events);
+        table.open(self.eager);
+        let abandoned = CancellationToken::new();
+        let task = table.run(directory.clone(), abandoned.clone());
+        TaskTracker::new().spawn(task);
+        Host::new(directory, weak, skipped, abandoned.drop_guard())
+    }
+
+    fn plug(
+        &self,
+        package: Package,
+        home: Option<PathBuf>,
+        unresolved: Option<String>,
+    ) -> (Plug, Arc<Entry>) {
+        let manifest = Arc::new(package.manifest);
+        let name: Arc<str> = manifest.plugin.name.as_str().into();
+        let given = self.configs.get(&*name).cloned();
+        let (config, refused) = match configured(&manifest, given) {
+            Ok(config) => (Some(config), unresolved),
+            Err(reason) => (None, unresolved.or(Some(reason))),
+        };
+        let counters = Arc::new(Counters::default());
+        let place = Place {
+            dir: package.dir,
+            home,
+            extra: self.grants.get(&*name).cloned().unwrap_or_default(),
+            level: self.level,
+        };
+        let recipe = Recipe {
+            manifest: manifest.clone(),
+            place,
+            config: config.clone(),
+            counters: counters.clone(),
+        };
+        let mut policy = recipe.policy();
+        if let Some(tune) = self.tune {
+            tune(&mut policy);
+        }
+        let slot = Slot::new(policy, recipe.ladder(self.drain));
+        let (sender, route) = watch::channel(Route {
+            state: State::Idle,
+            generation: 0,
+            session: None,
+            hello: None,
+            reason: "".into(),
+        });
+        let entry = Arc::new(Entry { name, manifest, config, route, counters });
+        (Plug::new(entry.clone(), recipe, slot, sender, refused), entry)
+    }
+}
+
+fn search(roots: &[PathBuf]) -> Result<(Vec<Package>, Vec<Skipped>), StartError> {
+    let (mut packages, mut skipped) = (Vec::new(), Vec::new());
+    for root in roots {
+        let readable = std::fs::read_dir(root);
+        readable.map_err(|source| StartError::PluginDirectory { path: root.clone(), source })?;
+        let mut found = discover(root);
+        packages.append(&mut found.packages);
+        skipped.append(&mut found.skipped);
+    }
+    Ok((packages, skipped))
+}
+
+fn keeper(program: Option<&Path>) -> Result<Arc<dyn Launcher>, StartError> {
+    let program = plugbay_keeper::locate(program).map_err(StartError::Keeper)?;
+    Ok(Arc::new(Keeper::start(program).map_err(StartError::Keeper)?))
+}
+
+/// Why some cannot run at all: made for another host, or without what they depend on.
+fn unresolved(packages: &[Package]) -> HashMap<String, String> {
+    let Ok(version) = Version::parse(env!("CARGO_PKG_VERSION")) else { return HashMap::new() };
+    let manifests = packages.iter().map(|package| &package.manifest);
+    let resolution = plugbay_manifest::resolve(&version, manifests);
+    let reasons = resolution.unresolved.into_iter();
+    reasons.map(|bad| (bad.name.to_string(), bad.reason.to_string())).collect()
+}
+
+/// The configuration with its defaults filled in, or why it does not fit.
+fn configured(
+    manifest: &Manifest,
+    given: Option<Value>,
+) -> Result<Box<serde_json::value::RawValue>, String> {
+    let given = given.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+    let config = manifest
+        .validate_config(&given)
+        .map_err(|problems| format!("its configuration does not fit: {}", problems.join("; ")))?;
+    to_raw_value(&config).map_err(|error| error.to_string())
+}
+
+fn home(environment: &[(OsString, OsString)]) -> Option<PathBuf> {
+    let home = environment.iter().find(|(name, _)| name == "HOME");
+    home.map(|(_, home)| PathBuf::from(home)).filter(|home| home.is_absolute())
+}

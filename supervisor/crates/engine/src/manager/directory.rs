@@ -1,0 +1,137 @@
+//! What callers see of the table: who is there, and the route to whoever is up.
+//!
+//! The set of plugins is fixed when the host starts; the routes change. A route is read without
+//! asking the table's task, so that a call costs no hop.
+
+use std::{collections::HashMap, sync::Arc};
+
+use plugbay_manifest::Manifest;
+use plugbay_protocol::handshake::{Hello, Peer};
+use serde_json::value::RawValue;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{service::Methods, status::PluginStatus};
+use crate::{
+    error::{CallError, CallErrorKind, ControlError},
+    lifecycle::slot::{Generation, State},
+    plugin::{Counters, death::Death, session::Session},
+};
+
+/// Where calls to a plugin go now.
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    pub(crate) state: State,
+    pub(crate) generation: Generation,
+    /// Who answers, if somebody does.
+    pub(crate) session: Option<Arc<Session>>,
+    /// What it said of itself.
+    pub(crate) hello: Option<Arc<Hello>>,
+    /// Why it is in this state.
+    pub(crate) reason: Arc<str>,
+}
+
+/// One plugin, as callers see it.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: Arc<str>,
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) config: Option<Box<RawValue>>,
+    pub(crate) route: watch::Receiver<Route>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// What the table's task is asked to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A call came for an idle plugin.
+    Wanted(Arc<str>),
+    /// Start, stop or restart; answered when the slot has taken it.
+    Control(Arc<str>, Wish, oneshot::Sender<()>),
+    /// Say how everyone is.
+    Status(oneshot::Sender<Vec<PluginStatus>>),
+    /// Say how the processes of one ended, the last one last.
+    Deaths(Arc<str>, oneshot::Sender<Vec<Arc<Death>>>),
+    /// Stop everyone; answered when everyone is at rest.
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// What is wished of a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Up,
+    Down,
+    Again,
+}
+
+/// Everything that callers, and the plugins' own questions, need.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    pub(crate) entries: HashMap<Arc<str>, Arc<Entry>>,
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) methods: Methods,
+    pub(crate) host: Peer,
+    /// Set when the host goes down.
+    pub(crate) closing: CancellationToken,
+}
+
+impl Directory {
+    /// The plugin that a call is for.
+    pub(crate) fn find(&self, plugin: &str, method: &str) -> Result<&Arc<Entry>, CallError> {
+        self.entries.get(plugin).ok_or_else(|| {
+            let similar = self.similar(plugin);
+            CallError::new(plugin, method, CallErrorKind::UnknownPlugin { similar })
+        })
+    }
+
+    /// Asks the table's task something, and waits for the answer.
+    pub(crate) async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, ControlError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.send(command(reply)).await;
+        sent.map_err(|_closed| ControlError::ShuttingDown)?;
+        answer.await.map_err(|_closed| ControlError::ShuttingDown)
+    }
+
+    /// The known name that is closest to `wanted`, if one is close.
+    fn similar(&self, wanted: &str) -> Option<String> {
+        let distances = self.entries.keys().map(|name| (distance(name, wanted), name));
+        let (distance, name) = distances.min()?;
+        (distance <= 2 && distance < wanted.len()).then(|| name.to_string())
+    }
+}
+
+/// Edits between two words (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (line, a) in one.chars().enumerate() {
+        let mut diagonal = line;
+        let mut left = line + 1;
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (b, cell) in other.chars().zip(row.iter_mut().skip(1)) {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = *cell;
+            left = replaced.min(left + 1).min(diagonal + 1);
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_count_edits() {
+        assert_eq!(distance("words", "words"), 0);
+        assert_eq!(distance("words", "word"), 1);
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("abc", ""), 3);
+    }
+}

@@ -1,0 +1,213 @@
+//! What it takes to run a plugin: kept for its whole life, turned into a plan for each process.
+
+use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
+
+use plugbay_manifest::{Dialect, Framing as Framed, Manifest};
+use plugbay_protocol::{
+    Framing, VERSION,
+    handshake::{Features, Initialize, Peer, Restart, WireLimits, feature},
+    limits,
+};
+use plugbay_sandbox::{EnvGrant, scrub};
+use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
+
+use crate::{
+    lifecycle::{
+        restart::{Mode, Policy},
+        slot::{Generation, Ladder},
+    },
+    link::Launcher,
+    log::LogSink,
+    plugin::{
+        Counters, Label,
+        death::Cause,
+        grants::{self, Command, Place},
+        inbound::Services,
+        instance::{Plan, SpecMaker},
+        session::{Manners, Parts, Settings},
+    },
+};
+
+/// The features of the protocol that this engine has.
+const FEATURES: [&str; 3] = [feature::CANCEL, feature::PROGRESS, feature::PING];
+
+/// What all plugins of a host share.
+#[derive(Debug)]
+pub(crate) struct Kitchen {
+    pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) services: Arc<dyn Services>,
+    pub(crate) sink: LogSink,
+    pub(crate) host: Peer,
+    pub(crate) host_methods: Vec<String>,
+    /// The environment that variables may be passed on from.
+    pub(crate) environment: Arc<Vec<(OsString, OsString)>>,
+    /// So many plugins are started at once, so that a host full of them does not stall itself.
+    pub(crate) starts: Arc<Semaphore>,
+}
+
+/// What one plugin is made from.
+#[derive(Debug)]
+pub(crate) struct Recipe {
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) place: Place,
+    pub(crate) config: Option<Box<RawValue>>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// Which process of the plugin it is to be, and why.
+#[derive(Debug)]
+pub(crate) struct Occasion {
+    pub(crate) label: Label,
+    pub(crate) restarts: u64,
+    pub(crate) reason: Option<String>,
+}
+
+impl Recipe {
+    /// The plan of one process.
+    pub(crate) fn plan(&self, kitchen: &Kitchen, occasion: Occasion) -> Plan {
+        let generation = occasion.label.generation;
+        let parts = Parts {
+            label: occasion.label,
+            settings: self.settings(),
+            counters: self.counters.clone(),
+            sink: kitchen.sink.clone(),
+            services: kitchen.services.clone(),
+        };
+        let restart = Restart {
+            count: u32::try_from(occasion.restarts).unwrap_or(u32::MAX),
+            reason: occasion.reason,
+        };
+        Plan {
+            parts,
+            spec: self.spec_maker(kitchen),
+            manifest: self.manifest.clone(),
+            initialize: self.initialize(kitchen, generation, restart),
+            start_timeout: self.manifest.supervision.start_timeout,
+            launcher: kitchen.launcher.clone(),
+            starts: kitchen.starts.clone(),
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            framing: match self.manifest.runtime.framing {
+                Framed::Line => Framing::Line,
+                Framed::ContentLength => Framing::ContentLength,
+            },
+            manners: match self.manifest.runtime.dialect {
+                Dialect::Plugbay => Manners::Plugbay,
+                // Whatever else it speaks, it is called as plain JSON-RPC.
+                Dialect::Jsonrpc | _ => Manners::Plain,
+            },
+            max_frame: limits::MAX_FRAME,
+            max_in_flight: usize::try_from(self.manifest.supervision.max_inflight)
+                .unwrap_or(usize::MAX),
+        }
+    }
+
+    fn initialize(
+        &self,
+        kitchen: &Kitchen,
+        generation: Generation,
+        restart: Restart,
+    ) -> Initialize {
+        Initialize {
+            versions: vec![VERSION],
+            host: kitchen.host.clone(),
+            features: FEATURES.into_iter().collect::<Features>(),
+            config: self.config.clone(),
+            grants: plugbay_protocol::handshake::Grants::default(),
+            limits: WireLimits::default(),
+            generation,
+            restart,
+            resume_state: None,
+        }
+    }
+
+    /// Looks for the program and puts the spec together; runs where blocking is allowed.
+    fn spec_maker(&self, kitchen: &Kitchen) -> SpecMaker {
+        let manifest = self.manifest.clone();
+        let place = self.place.clone();
+        let environment = kitchen.environment.clone();
+        let host_methods = kitchen.host_methods.clone();
+        Box::new(move || {
+            let env = scrub(&environment, &variables(&manifest));
+            let command = resolve(&manifest, &place, env)?;
+            let spec = grants::spec(&manifest, &place, command)
+                .map_err(|message| refused("grants", message))?;
+            let told = grants::told(&spec, &manifest, host_methods);
+            Ok((spec, told))
+        })
+    }
+
+    /// When the plugin is restarted.
+    pub(crate) fn policy(&self) -> Policy {
+        let asked = &self.manifest.supervision;
+        Policy {
+            mode: match asked.restart {
+                plugbay_manifest::Restart::Never => Mode::Never,
+                plugbay_manifest::Restart::OnFailure => Mode::OnFailure,
+                plugbay_manifest::Restart::Always => Mode::Always,
+            },
+            first: asked.backoff_initial / 2,
+            base: asked.backoff_initial,
+            cap: asked.backoff_max,
+            stable_after: asked.backoff_reset,
+            ..Policy::default()
+        }
+    }
+
+    /// How the plugin is stopped: its `stop_timeout` is shared out as the default's ten seconds are.
+    pub(crate) fn ladder(&self, drain: Duration) -> Ladder {
+        let tenth = self.manifest.supervision.stop_timeout / 10;
+        Ladder {
+            drain,
+            shutdown: tenth * 5,
+            eof: tenth * 2,
+            terminate: tenth * 3,
+            ..Ladder::default()
+        }
+    }
+}
+
+fn variables(manifest: &Manifest) -> Vec<EnvGrant> {
+    let asked = manifest.permissions.env.iter();
+    asked
+        .map(|grant| match &grant.value {
+            Some(value) => EnvGrant::Set(grant.name.clone(), value.clone()),
+            None => EnvGrant::Inherit(grant.name.clone()),
+        })
+        .collect()
+}
+
+/// Finds the program of the manifest's command.
+fn resolve(
+    manifest: &Manifest,
+    place: &Place,
+    env: Vec<(OsString, OsString)>,
+) -> Result<Command, Cause> {
+    let (name, args) = manifest
+        .runtime
+        .command
+        .split_first()
+        .ok_or_else(|| refused("resolve", "the command is empty".to_owned()))?;
+    let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+    let path = env.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.clone());
+    let candidates: Vec<PathBuf> = if name.contains('/') {
+        vec![place.dir.join(name)]
+    } else {
+        std::env::split_paths(&path.unwrap_or_default()).map(|dir| dir.join(name)).collect()
+    };
+    let program = candidates
+        .into_iter()
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(|| refused("resolve", format!("`{name}` was not found")))?;
+    let mut argv = vec![program.clone().into_os_string()];
+    argv.extend(args);
+    Ok(Command { program, args: argv, env, grants: Vec::new() })
+}
+
+fn refused(stage: &str, message: String) -> Cause {
+    Cause::Launch { stage: stage.to_owned(), errno: 0, message }
+}

@@ -1,0 +1,32 @@
+//! The table of plugins and everything that faces the embedder.
+//!
+//! One task (`table`) owns the table: slots, timers, who runs. Everyone else sends it a command
+//! and gets an answer. Calls do not pass through it: a caller looks up the plugin's route, which
+//! the task publishes, and talks to the session it finds there.
+//!
+//! ```text
+//! Host ──command──► table ──order──► instance (one task per process)
+//!   │                 ▲ └─publish─► route
+//!   │                 └──report───────┘ │
+//!   └──call──► route ──► session ──► plugin
+//! ```
+
+mod builder;
+mod call;
+mod directory;
+mod event;
+mod host;
+mod launch;
+mod service;
+mod status;
+mod table;
+
+pub use builder::HostBuilder;
+pub use call::CallBuilder;
+pub use event::{Event, EventKind, Events};
+pub use host::Host;
+pub use service::Caller;
+pub use status::{Counts, PluginStatus};
+
+#[cfg(test)]
+mod tests;

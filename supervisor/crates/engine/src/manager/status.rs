@@ -1,0 +1,96 @@
+//! What can be said of a plugin at one moment.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use plugbay_sandbox::Enforcement;
+
+use crate::{
+    lifecycle::slot::Generation,
+    plugin::{Counters, death::Death},
+};
+
+/// A plugin at one moment.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PluginStatus {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its version, as its manifest says.
+    pub version: String,
+    /// Its slot's state: `idle starting running restarting stopping crashed backoff quarantined
+    /// failed stopped fenced`.
+    pub state: &'static str,
+    /// Since when.
+    pub since: SystemTime,
+    /// Why, if there is something to say.
+    pub reason: Arc<str>,
+    /// The process that runs, or ran last; 0 before the first.
+    pub generation: Generation,
+    /// Its process id, while it runs.
+    pub pid: Option<u32>,
+    /// How often the restart policy started it again.
+    pub restarts: u64,
+    /// Failures in a row, without stability between them.
+    pub failures: u32,
+    /// Calls in flight.
+    pub in_flight: usize,
+    /// How the last process ended.
+    pub last_death: Option<Arc<Death>>,
+    /// What was really enforced on the process that runs, or ran last.
+    pub enforcement: Option<Arc<Enforcement>>,
+    /// What happened on its pipes, over all its processes.
+    pub counts: Counts,
+}
+
+/// What happened on a plugin's pipes, over all its processes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Calls sent.
+    pub calls: u64,
+    /// Calls sent that got no result.
+    pub failed: u64,
+    /// Calls refused because a bound was met.
+    pub overloaded: u64,
+    /// Lines on stdout that are no messages.
+    pub stray_lines: u64,
+    /// Responses to calls that were never made.
+    pub unknown_responses: u64,
+    /// Responses that came late, or twice.
+    pub late_responses: u64,
+    /// Frames that broke the protocol.
+    pub violations: u64,
+    /// Frames that passed the size cap.
+    pub oversize_frames: u64,
+    /// Frames cut short by the end of the process.
+    pub partial_frames: u64,
+    /// Notifications that nobody here knows or wants.
+    pub dropped_notices: u64,
+    /// What the plugin asked of the host.
+    pub host_calls: u64,
+}
+
+impl Counts {
+    pub(crate) fn of(counters: &Counters) -> Self {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Self {
+            calls: get(&counters.calls),
+            failed: get(&counters.failed),
+            overloaded: get(&counters.overloaded),
+            stray_lines: get(&counters.stray_lines),
+            unknown_responses: get(&counters.unknown_responses),
+            late_responses: get(&counters.late_responses),
+            violations: get(&counters.violations),
+            oversize_frames: get(&counters.oversize_frames),
+            partial_frames: get(&counters.partial_frames),
+            dropped_notices: get(&counters.dropped_notices),
+            host_calls: get(&counters.host_calls),
+        }
+    }
+}

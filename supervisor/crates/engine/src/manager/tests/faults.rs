@@ -1,0 +1,171 @@
+//! What plugins do wrong on their pipes, and what it costs whom.
+
+use std::{sync::Mutex, time::Duration};
+
+use plugbay_protocol::limits;
+use serde_json::json;
+use tokio::{io::AsyncWriteExt as _, time};
+
+use super::*;
+use crate::{CallErrorKind, Cause, LogSource};
+
+#[tokio::test]
+async fn stray_lines_are_logged_counted_and_tolerated() {
+    let stage = Stage::new(|mut fake| async move {
+        fake.raw(b"Welcome to my plugin!\n\x1b[31mred\n").await;
+        fake.greet("p", &[]).await;
+        fake.raw(b"debug print\n").await;
+        fake.serve(without_meta).await
+    });
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let sink = lines.clone();
+    let host = host_of(&stage, "", |builder| {
+        builder.on_log(move |record| {
+            sink.lock().unwrap().push((record.source, record.message.clone()));
+        })
+    })
+    .await;
+    host.call::<_, Value>("p", "m", &json!({})).await.unwrap();
+    let stray = |text: &str| (LogSource::StrayStdout, text.to_owned());
+    let expected = [stray("Welcome to my plugin!"), stray(r"\u{1b}[31mred"), stray("debug print")];
+    assert_eq!(*lines.lock().unwrap(), expected);
+    assert_eq!(host.plugin("p").await.unwrap().counts.stray_lines, 3);
+}
+
+#[tokio::test]
+async fn a_flood_of_stray_lines_ends_the_process_and_says_why() {
+    let stage = Stage::new(|mut fake| async move {
+        fake.greet("p", &[]).await;
+        fake.expect("m").await;
+        fake.raw(&b"noise\n".repeat(101)).await;
+        std::future::pending().await
+    });
+    let host = host(&stage).await;
+    let error = host.call::<_, Value>("p", "m", &json!({})).await.unwrap_err();
+    let CallErrorKind::Crashed { cause: Cause::Protocol(why), .. } = error.kind() else {
+        panic!("{error}")
+    };
+    assert_eq!(why, "more than 100 stray lines a minute on stdout");
+}
+
+#[tokio::test]
+async fn an_oversize_answer_fails_its_call_and_no_other() {
+    let stage = Stage::new(|mut fake| async move {
+        fake.greet("p", &[]).await;
+        let big = fake.expect("big").await;
+        let result = "x".repeat(limits::MAX_FRAME);
+        fake.answer(&big, json!(result)).await;
+        fake.serve(without_meta).await
+    });
+    let host = host(&stage).await;
+    let error = host.call::<_, Value>("p", "big", &json!({})).await.unwrap_err();
+    assert!(matches!(error.kind(), CallErrorKind::FrameTooLarge { .. }), "{error}");
+    host.call::<_, Value>("p", "small", &json!({})).await.unwrap();
+    assert_eq!(host.plugin("p").await.unwrap().counts.oversize_frames, 1);
+}
+
+#[tokio::test]
+async fn an_oversize_request_is_not_sent() {
+    let host = host(&echo()).await;
+    let params = json!({"x": "x".repeat(limits::MAX_FRAME)});
+    let error = host.call::<_, Value>("p", "m", &params).await.unwrap_err();
+    assert!(matches!(error.kind(), CallErrorKind::FrameTooLarge { .. }), "{error}");
+    host.call::<_, Value>("p", "m", &json!({})).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_is_never_finished_ends_the_process() {
+    let stage = Stage::new(|mut fake| async move {
+        fake.greet("p", &[]).await;
+        fake.expect("m").await;
+        fake.raw(br#"{"jsonrpc":"2.0","#).await;
+        std::future::pending().await
+    });
+    let host = host(&stage).await;
+    let before = time::Instant::now();
+    let error = host.call::<_, Value>("p", "m", &json!({})).await.unwrap_err();
+    assert!(matches!(error.kind(), CallErrorKind::Crashed { cause: Cause::Protocol(_), .. }));
+    assert!(before.elapsed() < Duration::from_secs(11));
+    assert_eq!(host.plugin("p").await.unwrap().counts.partial_frames, 1);
+}
+
+#[tokio::test]
+async fn responses_that_belong_to_nobody_change_nothing() {
+    let stage = Stage::new(|mut fake| async move {
+        fake.greet("p", &[]).await;
+        let call = fake.expect("m").await;
+        for id in [json!(0), json!(999_999_999), json!(-5), json!("x")] {
+            fake.send(&json!({"jsonrpc": "2.0", "id": id, "result": "wrong"})).await;
+        }
+        fake.answer(&call, json!("right")).await;
+        fake.answer(&call, json!("again")).await;
+        fake.serve(without_meta).await
+    });
+    let host = host(&stage).await;
+    assert_eq!(host.call::<_, Value>("p", "m", &json!({})).await.unwrap(), "right");
+    host.call::<_, Value>("p", "m", &json!({})).await.unwrap();
+    let counts = host.plugin("p").await.unwrap().counts;
+    assert_eq!((counts.unknown_responses, counts.late_responses), (4, 1));
+}
+
+#[tokio::test]
+async fn broken_frames_are_answered_counted_and_at_last_punished() {
+    let stage = Stage::new(|mut fake| async move {
+        fake.greet("p", &[]).await;
+        let call = fake.expect("m").await;
+        fake.raw(
+            format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":NaN}}\n", call["id"]).as_bytes(),
+        )
+        .await;
+        fake.raw(b"[{\"jsonrpc\":\"2.0\",\"method\":\"x\"}]\n").await;
+        let refusal = fake.recv().await.unwrap();
+        assert_eq!(refusal["error"]["code"], -32600);
+        assert_eq!(refusal["id"], Value::Null);
+        fake.expect("next").await;
+        fake.raw(&b"{\"jsonrpc\":\"2.0\",\"method\":5}\n".repeat(10)).await;
+        std::future::pending().await
+    });
+    let host = host(&stage).await;
+    let error = host.call::<_, Value>("p", "m", &json!({})).await.unwrap_err();
+    assert!(matches!(error.kind(), CallErrorKind::ProtocolViolation(_)), "{error}");
+    let error = host.call::<_, Value>("p", "next", &json!({})).await.unwrap_err();
+    assert!(matches!(error.kind(), CallErrorKind::Crashed { cause: Cause::Protocol(_), .. }));
+}
+
+#[tokio::test]
+async fn closing_stdout_while_alive_ends_the_process() {
+    let stage = Stage::new(|mut fake| async move {
+        fake.greet("p", &[]).await;
+        fake.expect("m").await;
+        drop(fake.stdout);
+        std::future::pending().await
+    });
+    let host = host(&stage).await;
+    let error = host.call::<_, Value>("p", "m", &json!({})).await.unwrap_err();
+    assert!(error.to_string().contains("closed its stdout"), "{error}");
+}
+
+#[tokio::test]
+async fn stderr_becomes_records_and_a_tail() {
+    let stage = Stage::new(|mut fake| async move {
+        fake.greet("p", &[]).await;
+        fake.expect("m").await;
+        fake.stderr.write_all(b"Traceback\nValueError: \x1b[1mbad\n").await.unwrap();
+        Cause::Code(1)
+    });
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let sink = lines.clone();
+    let host = host_of(&stage, "", |builder| {
+        builder.on_log(move |record| sink.lock().unwrap().push(record.message.clone()))
+    })
+    .await;
+    let error = host.call::<_, Value>("p", "m", &json!({})).await.unwrap_err();
+    let CallErrorKind::Crashed { cause: Cause::Code(1), stderr_tail, may_have_run: true } =
+        error.kind()
+    else {
+        panic!("{error}")
+    };
+    assert_eq!(&**stderr_tail, "Traceback\nValueError: \\u{1b}[1mbad\n");
+    assert!(error.to_string().ends_with(r"its last words: ValueError: \u{1b}[1mbad"), "{error}");
+    assert_eq!(lines.lock().unwrap().len(), 2);
+}

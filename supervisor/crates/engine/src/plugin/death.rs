@@ -1,0 +1,248 @@
+//! Why a process ended, in words that survive: the cause, and the record that is kept of it.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use crate::lifecycle::{restart::Exit, slot::Generation};
+
+/// Why a plugin's process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The host stopped it.
+    Requested,
+    /// It ended by itself with this status.
+    Code(i32),
+    /// A signal that nobody here sent killed it.
+    Signal(i32),
+    /// The system call filter killed it.
+    Seccomp,
+    /// It ran into a resource limit (`memory`, `cpu time`, `file size`, `wall`).
+    Limit(String),
+    /// It broke the protocol and was killed for it.
+    Protocol(String),
+    /// It did not answer `initialize` in time and was killed.
+    Mute {
+        /// The time it was given.
+        after: Duration,
+    },
+    /// It answered `initialize` with something that cannot be worked with, and was killed.
+    Handshake(String),
+    /// It never ran: the sandbox could not be built or the program not be executed.
+    Launch {
+        /// The step that failed.
+        stage: String,
+        /// The kernel's error number; 0 if the kernel was not the one that refused.
+        errno: i32,
+        /// What went wrong, in words.
+        message: String,
+    },
+    /// Its keeper is gone, and everything with it.
+    KeeperLost,
+    /// It is gone, but nobody knows yet how.
+    Unknown,
+}
+
+impl Cause {
+    /// The cause as it goes over the wire (`data.cause`): one token, for programs.
+    #[must_use]
+    pub fn token(&self) -> String {
+        match self {
+            Self::Requested => "requested".to_owned(),
+            Self::Code(code) => format!("exit({code})"),
+            Self::Signal(number) => format!("signal({})", SignalName(*number)),
+            Self::Seccomp => "seccomp".to_owned(),
+            Self::Limit(limit) => format!("limit({limit})"),
+            Self::Protocol(_) => "protocol".to_owned(),
+            Self::Mute { .. } => "mute".to_owned(),
+            Self::Handshake(_) => "handshake".to_owned(),
+            Self::Launch { stage, errno, .. } => format!("launch({stage}, {errno})"),
+            Self::KeeperLost => "keeper".to_owned(),
+            Self::Unknown => "unknown".to_owned(),
+        }
+    }
+
+    /// What the restart policy makes of it. `calls_lost` says that somebody waited for an answer.
+    #[must_use]
+    pub fn exit(&self, calls_lost: bool) -> Exit {
+        match self {
+            Self::Code(code) => Exit::of_code(*code, calls_lost),
+            Self::Limit(limit) if limit == "memory" => Exit::Exhausted,
+            Self::Requested => Exit::Clean,
+            Self::Handshake(_) => Exit::Permanent,
+            Self::Launch { errno, .. } if is_passing(*errno) => Exit::Passing,
+            Self::Launch { .. } => Exit::Permanent,
+            Self::KeeperLost => Exit::Passing,
+            Self::Signal(_)
+            | Self::Seccomp
+            | Self::Limit(_)
+            | Self::Protocol(_)
+            | Self::Mute { .. }
+            | Self::Unknown => Exit::Failure,
+        }
+    }
+}
+
+/// Errors of a start that are the machine's and may pass.
+fn is_passing(errno: i32) -> bool {
+    [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE, libc::ENOSPC, libc::EINTR]
+        .contains(&errno)
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Requested => f.write_str("stopped by the host"),
+            Self::Code(code) => write!(f, "exited with code {code}"),
+            Self::Signal(number) => write!(f, "killed by {}", SignalName(*number)),
+            Self::Seccomp => f.write_str("killed by the system call filter (seccomp)"),
+            Self::Limit(limit) => write!(f, "ran into its {limit} limit"),
+            Self::Protocol(what) => write!(f, "broke the protocol: {what}"),
+            Self::Mute { after } => {
+                write!(f, "ran, but did not answer `initialize` within {after:?}")
+            }
+            Self::Handshake(what) => write!(f, "answered `initialize` wrongly: {what}"),
+            Self::Launch { stage, errno: 0, message } => {
+                write!(f, "could not be started at step `{stage}`: {message}")
+            }
+            Self::Launch { stage, errno, message } => {
+                write!(f, "could not be started at step `{stage}`: {message} (errno {errno})")
+            }
+            Self::KeeperLost => f.write_str("the keeper is gone, and every plugin with it"),
+            Self::Unknown => f.write_str("gone, for a reason not known yet"),
+        }
+    }
+}
+
+/// A signal's customary name.
+struct SignalName(i32);
+
+impl fmt::Display for SignalName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const NAMES: [(i32, &str); 24] = [
+            (libc::SIGHUP, "SIGHUP"),
+            (libc::SIGINT, "SIGINT"),
+            (libc::SIGQUIT, "SIGQUIT"),
+            (libc::SIGILL, "SIGILL"),
+            (libc::SIGTRAP, "SIGTRAP"),
+            (libc::SIGABRT, "SIGABRT"),
+            (libc::SIGBUS, "SIGBUS"),
+            (libc::SIGFPE, "SIGFPE"),
+            (libc::SIGKILL, "SIGKILL"),
+            (libc::SIGUSR1, "SIGUSR1"),
+            (libc::SIGSEGV, "SIGSEGV"),
+            (libc::SIGUSR2, "SIGUSR2"),
+            (libc::SIGPIPE, "SIGPIPE"),
+            (libc::SIGALRM, "SIGALRM"),
+            (libc::SIGTERM, "SIGTERM"),
+            (libc::SIGSTKFLT, "SIGSTKFLT"),
+            (libc::SIGXCPU, "SIGXCPU"),
+            (libc::SIGXFSZ, "SIGXFSZ"),
+            (libc::SIGVTALRM, "SIGVTALRM"),
+            (libc::SIGPROF, "SIGPROF"),
+            (libc::SIGIO, "SIGIO"),
+            (libc::SIGPWR, "SIGPWR"),
+            (libc::SIGSYS, "SIGSYS"),
+            (libc::SIGCHLD, "SIGCHLD"),
+        ];
+        match NAMES.iter().find(|(number, _)| *number == self.0) {
+            Some((_, name)) => f.write_str(name),
+            None => write!(f, "signal {}", self.0),
+        }
+    }
+}
+
+/// How one process of a plugin ended.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Death {
+    /// Which process.
+    pub generation: Generation,
+    /// Its process id; `None` if it never ran.
+    pub pid: Option<u32>,
+    /// Why it ended.
+    pub cause: Cause,
+    /// Whether it ended before the handshake was done.
+    pub before_hello: bool,
+    /// When, by the wall clock.
+    pub at: SystemTime,
+    /// How long it had run.
+    pub uptime: Duration,
+    /// How many calls failed with it.
+    pub calls_lost: usize,
+    /// The end of what it wrote to stderr, safe to print.
+    pub stderr_tail: Arc<str>,
+    /// Processor time and memory of the whole tree, if the keeper knows.
+    pub usage: Option<Usage>,
+}
+
+/// What a process used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Processor time in user mode.
+    pub user: Duration,
+    /// Processor time in the kernel.
+    pub system: Duration,
+    /// Largest resident memory, in bytes.
+    pub max_rss: u64,
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let early = self.before_hello && matches!(self.cause, Cause::Code(_) | Cause::Signal(_));
+        if early {
+            f.write_str("exited before its hello: ")?;
+        }
+        write!(f, "{}", self.cause)
+    }
+}
+
+/// What callers are told who lost their answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Ending {
+    pub(crate) cause: Cause,
+    pub(crate) stderr_tail: Arc<str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_have_a_token_for_programs_and_words_for_people() {
+        let killed = Cause::Signal(libc::SIGKILL);
+        assert_eq!(killed.token(), "signal(SIGKILL)");
+        assert_eq!(killed.to_string(), "killed by SIGKILL");
+        assert_eq!(Cause::Code(3).token(), "exit(3)");
+        assert_eq!(Cause::Signal(34).to_string(), "killed by signal 34");
+    }
+
+    #[test]
+    fn a_missing_program_is_permanent_and_a_full_machine_is_not() {
+        let launch = |errno| Cause::Launch { stage: "exec".into(), errno, message: String::new() };
+        assert_eq!(launch(libc::ENOENT).exit(false), Exit::Permanent);
+        assert_eq!(launch(libc::EAGAIN).exit(false), Exit::Passing);
+    }
+
+    #[test]
+    fn exit_before_hello_and_mute_read_differently() {
+        let death = |cause| Death {
+            generation: 1,
+            pid: Some(2),
+            cause,
+            before_hello: true,
+            at: SystemTime::UNIX_EPOCH,
+            uptime: Duration::ZERO,
+            calls_lost: 0,
+            stderr_tail: "".into(),
+            usage: None,
+        };
+        let exited = death(Cause::Code(1)).to_string();
+        let mute = death(Cause::Mute { after: Duration::from_secs(10) }).to_string();
+        assert_eq!(exited, "exited before its hello: exited with code 1");
+        assert_eq!(mute, "ran, but did not answer `initialize` within 10s");
+    }
+}

@@ -1,0 +1,480 @@
+//! The life of one process: launched, greeted, used, ended.
+//!
+//! One task. It obeys the manager's orders, reports what happens, and sees to it that the end is
+//! told in the right order: first to everyone who waits for an answer (at once), then to the
+//! manager (the tree may take longer), last as a record.
+//!
+//! ```text
+//! launch ──► greet ──hello──► serve ──────────────────► end ──► record
+//!    │         │                │ main process gone,     ▲
+//!    │         └── mute, refused, gone ── condemned ─────┤
+//!    └── never ran ──────────────────────────────────────┘
+//! ```
+
+use std::{
+    fmt,
+    os::fd::OwnedFd,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use plugbay_manifest::Manifest;
+use plugbay_protocol::{
+    handshake::{Grants, Hello, Initialize},
+    method,
+};
+use plugbay_sandbox::{Enforcement, Spec};
+use serde_json::value::RawValue;
+use tokio::{
+    net::unix::pipe,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    task::JoinSet,
+    time,
+};
+
+use super::{
+    Label,
+    death::{Cause, Death, Ending},
+    handshake,
+    outbound::Outbound,
+    reader,
+    session::{Call, Failure, Manners, Parts, Session, Trace},
+    stderr::{self, Tail},
+};
+use crate::{
+    clock,
+    lifecycle::slot::Generation,
+    link::{Exited, Launched, Launcher, Process},
+};
+
+/// A plugin that reports progress may take longer to start, but not longer than this.
+const LONGEST_START: Duration = Duration::from_secs(120);
+/// How long the keeper may take to start a process. If it starts one later, it is let go at once.
+const LAUNCH: Duration = Duration::from_secs(20);
+/// How long callers wait for the cause after the process is seen to be gone.
+const SETTLE: Duration = Duration::from_millis(80);
+/// How long the pipes of a process that is gone are read.
+const LEFTOVERS: Duration = Duration::from_millis(500);
+/// How long a plugin that closed its stdin may take to be gone.
+const BROKEN_GRACE: Duration = Duration::from_millis(500);
+/// How long the answer to `shutdown` is waited for here; the slot has its own, shorter bound.
+const SHUTDOWN: Duration = Duration::from_secs(60);
+
+/// Makes the spec, looking at the file system; runs on a thread that may block.
+pub(crate) type SpecMaker = Box<dyn FnOnce() -> Result<(Spec, Grants), Cause> + Send>;
+
+/// All that is needed to run a process.
+pub(crate) struct Plan {
+    pub(crate) parts: Parts,
+    pub(crate) spec: SpecMaker,
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) initialize: Initialize,
+    pub(crate) start_timeout: Duration,
+    pub(crate) launcher: Arc<dyn Launcher>,
+    /// How many may be starting at once.
+    pub(crate) starts: Arc<Semaphore>,
+}
+
+/// What the manager wants of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    Drain,
+    Shutdown,
+    CloseInput,
+    Terminate,
+    Kill,
+}
+
+/// What happens to a process.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// It runs.
+    Running { pid: Option<u32>, enforcement: Arc<Enforcement> },
+    /// It takes calls.
+    Ready { session: Arc<Session>, hello: Option<Arc<Hello>> },
+    /// Its main process is gone, or it was condemned.
+    Dying,
+    /// Nobody waits for an answer.
+    Drained,
+    /// It answered `shutdown`.
+    ShutDown,
+    /// Its tree is gone.
+    Exited(Arc<Death>),
+}
+
+/// Where reports go.
+#[derive(Debug, Clone)]
+pub(crate) struct Reporter {
+    pub(crate) label: Label,
+    pub(crate) sender: mpsc::Sender<(Label, Report)>,
+}
+
+impl Reporter {
+    /// Sends a report; a manager that is gone needs none.
+    async fn send(&self, report: Report) {
+        self.sender.send((self.label.clone(), report)).await.ok();
+    }
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan").field("parts", &self.parts).finish_non_exhaustive()
+    }
+}
+
+/// Runs a process to its end.
+pub(crate) async fn run(plan: Plan, mut orders: mpsc::Receiver<Order>, reporter: Reporter) {
+    let born = clock::now();
+    let generation = plan.parts.label.generation;
+    let (spec, launcher) = (plan.spec, plan.launcher);
+    let mut greeting = Greeting {
+        manifest: plan.manifest,
+        initialize: plan.initialize,
+        timeout: plan.start_timeout,
+        permit: None,
+    };
+    let launched = tokio::select! {
+        biased;
+        // Whatever the order is, nothing has been started that it could be about.
+        _order = orders.recv() => Err(Cause::Requested),
+        permit = plan.starts.acquire_owned() => {
+            greeting.permit = permit.ok();
+            launch(spec, &*launcher).await
+        }
+    };
+    let opened = match launched {
+        Ok((launched, grants)) => {
+            greeting.initialize.grants = grants;
+            Instance::open(launched, plan.parts, reporter.clone(), born).await
+        }
+        Err(cause) => Err(cause),
+    };
+    let death = match opened {
+        Ok(mut instance) => {
+            let sentence = instance.live(greeting, &mut orders).await;
+            instance.end(sentence, &mut orders).await
+        }
+        Err(cause) => never_ran(generation, cause, born),
+    };
+    reporter.send(Report::Exited(Arc::new(death))).await;
+}
+
+fn never_ran(generation: Generation, cause: Cause, born: Instant) -> Death {
+    Death {
+        generation,
+        pid: None,
+        cause,
+        before_hello: true,
+        at: clock::wall(),
+        uptime: clock::now().saturating_duration_since(born),
+        calls_lost: 0,
+        stderr_tail: "".into(),
+        usage: None,
+    }
+}
+
+/// Makes the spec and has it started. An error means that nothing is left of it.
+async fn launch(spec: SpecMaker, launcher: &dyn Launcher) -> Result<(Launched, Grants), Cause> {
+    let (spec, grants) = tokio::task::spawn_blocking(spec)
+        .await
+        .map_err(|error| refused("resolve", error.to_string()))??;
+    let launched = time::timeout(LAUNCH, launcher.launch(spec)).await.map_err(|_elapsed| {
+        let message = format!("the keeper did not answer within {LAUNCH:?}");
+        Cause::Launch { stage: "keeper".to_owned(), errno: libc::EAGAIN, message }
+    })?;
+    Ok((launched?, grants))
+}
+
+/// What is said first, and what is made of the answer.
+struct Greeting {
+    manifest: Arc<Manifest>,
+    initialize: Initialize,
+    timeout: Duration,
+    /// Given back when the plugin has answered, or has not.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+struct Instance {
+    process: Process,
+    session: Arc<Session>,
+    reporter: Reporter,
+    tail: Arc<Tail>,
+    gone: watch::Sender<bool>,
+    stdout: watch::Receiver<bool>,
+    stderr: watch::Receiver<bool>,
+    tasks: JoinSet<()>,
+    born: Instant,
+    greeted: bool,
+    requested: bool,
+}
+
+impl Instance {
+    /// Takes the pipes of a process that was started.
+    async fn open(
+        launched: Launched,
+        parts: Parts,
+        reporter: Reporter,
+        born: Instant,
+    ) -> Result<Self, Cause> {
+        let Launched { process, stdin, stdout, stderr, enforcement } = launched;
+        let pid = process.pid();
+        let session = Session::new(parts, Outbound::new(writer(stdin)?));
+        let tail = Arc::new(Tail::default());
+        let gone = watch::Sender::new(false);
+        let (stdout_drained, stdout_told) = watch::channel(false);
+        let (stderr_drained, stderr_told) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(reader::run(session.clone(), reads(stdout)?, gone.subscribe(), stdout_drained));
+        tasks.spawn(talk(
+            session.clone(),
+            reads(stderr)?,
+            tail.clone(),
+            gone.subscribe(),
+            stderr_drained,
+        ));
+        tasks.spawn(feed(session.clone()));
+        reporter.send(Report::Running { pid, enforcement }).await;
+        Ok(Self {
+            process,
+            session,
+            reporter,
+            tail,
+            gone,
+            stdout: stdout_told,
+            stderr: stderr_told,
+            tasks,
+            born,
+            greeted: false,
+            requested: false,
+        })
+    }
+
+    /// Greets and serves, until the main process is gone (`None`) or must go (the reason).
+    async fn live(
+        &mut self,
+        greeting: Greeting,
+        orders: &mut mpsc::Receiver<Order>,
+    ) -> Option<Cause> {
+        let greeted = greet(self.session.clone(), greeting);
+        let broken = broken(self.session.clone());
+        tokio::pin!(greeted, broken);
+        let session = self.session.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.process.main_ended() => return None,
+                cause = session.condemned() => return Some(cause),
+                () = &mut broken => {
+                    return Some(Cause::Protocol("it closed its stdin".into()));
+                }
+                order = orders.recv() => self.obey(order),
+                answer = &mut greeted, if !self.greeted => match answer {
+                    Ok(hello) => {
+                        self.greeted = true;
+                        self.reporter.send(Report::Ready { session: session.clone(), hello }).await;
+                    }
+                    Err(cause) => return Some(cause),
+                },
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Option<Order>) {
+        self.requested = true;
+        match order {
+            Some(Order::Drain) => {
+                let (session, reporter) = (self.session.clone(), self.reporter.clone());
+                self.tasks.spawn(async move {
+                    session.quiet().await;
+                    reporter.send(Report::Drained).await;
+                });
+            }
+            Some(Order::Shutdown) => {
+                let (session, reporter) = (self.session.clone(), self.reporter.clone());
+                self.tasks.spawn(async move {
+                    shut_down(&session).await;
+                    reporter.send(Report::ShutDown).await;
+                });
+            }
+            Some(Order::CloseInput) => self.session.outbound.close(),
+            Some(Order::Terminate) => {
+                self.process.signal(libc::SIGTERM);
+                self.process.signal(libc::SIGCONT);
+            }
+            Some(Order::Kill) | None => self.process.kill(),
+        }
+    }
+
+    /// Tells everyone, cleans up, and writes the record.
+    async fn end(mut self, sentence: Option<Cause>, orders: &mut mpsc::Receiver<Order>) -> Death {
+        let seen = clock::now();
+        let condemned = sentence.is_some();
+        if condemned {
+            self.process.kill();
+        } else {
+            self.gone.send_replace(true);
+        }
+        self.reporter.send(Report::Dying).await;
+        // Everyone who waits is told within a tenth of a second, whatever is known by then. A
+        // plugin that broke the rules gets no last word.
+        let known = if condemned { None } else { self.settle(seen).await };
+        let sentence = sentence.or_else(|| self.requested.then_some(Cause::Requested));
+        let told = sentence.clone().or_else(|| known.map(|exited| exited.cause));
+        let ending = Arc::new(Ending {
+            cause: told.unwrap_or(Cause::Unknown),
+            stderr_tail: self.tail.text().into(),
+        });
+        let calls_lost = self.session.end(&ending);
+        let exited = self.await_tree(orders).await;
+        self.gone.send_replace(true);
+        self.leftovers(seen).await;
+        Death {
+            generation: self.session.label.generation,
+            pid: self.process.pid(),
+            cause: sentence.unwrap_or(exited.cause),
+            before_hello: !self.greeted,
+            at: clock::wall(),
+            uptime: seen.saturating_duration_since(self.born),
+            calls_lost,
+            stderr_tail: self.tail.text().into(),
+            usage: exited.usage,
+        }
+    }
+
+    /// Reads what the process left in its pipes and learns how it ended, for a short time.
+    async fn settle(&self, seen: Instant) -> Option<Exited> {
+        let (mut stdout, mut stderr) = (self.stdout.clone(), self.stderr.clone());
+        let until = time::Instant::from_std(seen + SETTLE);
+        let pipes = async {
+            stdout.wait_for(|drained| *drained).await.ok();
+            stderr.wait_for(|drained| *drained).await.ok();
+        };
+        let (_drained, exited) = tokio::join!(
+            time::timeout_at(until, pipes),
+            time::timeout_at(until, self.process.exited()),
+        );
+        exited.ok()
+    }
+
+    /// Waits until the whole tree is gone; the manager may have it killed again.
+    async fn await_tree(&mut self, orders: &mut mpsc::Receiver<Order>) -> Exited {
+        let mut open = true;
+        loop {
+            tokio::select! {
+                exited = self.process.exited() => return exited,
+                order = orders.recv(), if open => {
+                    open = order.is_some();
+                    self.process.kill();
+                }
+            }
+        }
+    }
+
+    /// Gives the pipes a little longer, for the log and the record, then closes them.
+    async fn leftovers(&mut self, seen: Instant) {
+        let until = time::Instant::from_std(seen + LEFTOVERS);
+        let pipes = async {
+            self.stdout.wait_for(|drained| *drained).await.ok();
+            self.stderr.wait_for(|drained| *drained).await.ok();
+        };
+        time::timeout_at(until, pipes).await.ok();
+        self.tasks.shutdown().await;
+    }
+}
+
+/// The plugin has closed its stdin, and is not just about to be gone.
+async fn broken(session: Arc<Session>) {
+    session.outbound.broken().await;
+    time::sleep(BROKEN_GRACE).await;
+}
+
+async fn feed(session: Arc<Session>) {
+    session.outbound.run().await;
+}
+
+async fn talk(
+    session: Arc<Session>,
+    pipe: pipe::Receiver,
+    tail: Arc<Tail>,
+    gone: watch::Receiver<bool>,
+    drained: watch::Sender<bool>,
+) {
+    stderr::drain(pipe, &session.label, &tail, &session.sink, gone, drained).await;
+}
+
+/// Greets a plugin that knows Plugbay's words. The error is why it must go.
+async fn greet(session: Arc<Session>, greeting: Greeting) -> Result<Option<Arc<Hello>>, Cause> {
+    if session.settings.manners == Manners::Plain {
+        session.greeted.store(true, Ordering::Release);
+        return Ok(None);
+    }
+    let params = serde_json::value::to_raw_value(&greeting.initialize)
+        .map_err(|error| Cause::Handshake(error.to_string()))?;
+    let answer = match session.call(opening(&params, greeting.timeout)).await {
+        Ok(answer) => answer,
+        Err(Failure::Deadline { after, .. }) => return Err(Cause::Mute { after }),
+        Err(Failure::Plugin(error)) => return Err(Cause::Handshake(error.to_string())),
+        Err(Failure::AnswerTooLarge) => return Err(Cause::Handshake("it is too long".into())),
+        Err(Failure::Garbled(what)) => return Err(Cause::Handshake(what)),
+        Err(Failure::RequestTooLarge(_) | Failure::Unwritable(_) | Failure::Overloaded(_)) => {
+            return Err(Cause::Handshake("its configuration does not fit in a frame".into()));
+        }
+        // Its stdin is closed or it is gone: whoever watches the process knows more.
+        Err(Failure::NotSent | Failure::Lost(_) | Failure::Cancelled) => {
+            return std::future::pending().await;
+        }
+    };
+    let hello: Hello = serde_json::from_str(answer.get())
+        .map_err(|error| Cause::Handshake(format!("not a hello: {error}")))?;
+    handshake::check(&hello, &greeting.manifest).map_err(Cause::Handshake)?;
+    session.greeted.store(true, Ordering::Release);
+    // If it cannot be sent, the process is on its way out and that is seen elsewhere.
+    session.notify(method::INITIALIZED, &()).ok();
+    drop(greeting.permit);
+    Ok(Some(Arc::new(hello)))
+}
+
+fn opening(params: &RawValue, timeout: Duration) -> Call<'_> {
+    Call {
+        method: method::INITIALIZE,
+        params: Some(params),
+        idle: timeout,
+        until: clock::now() + timeout.max(LONGEST_START),
+        progress: None,
+        cancel: None,
+        chain: None,
+        trace: &Trace::NONE,
+    }
+}
+
+/// Asks a plugin to shut down, and tells it to exit when it is ready to.
+async fn shut_down(session: &Session) {
+    if session.settings.manners == Manners::Plain {
+        return;
+    }
+    let call = Call {
+        method: method::SHUTDOWN,
+        params: None,
+        idle: SHUTDOWN,
+        until: clock::now() + SHUTDOWN,
+        progress: None,
+        cancel: None,
+        chain: None,
+        trace: &Trace::NONE,
+    };
+    if session.call(call).await.is_ok() {
+        session.notify(method::EXIT, &()).ok();
+    }
+}
+
+fn writer(fd: OwnedFd) -> Result<pipe::Sender, Cause> {
+    pipe::Sender::from_owned_fd(fd).map_err(|error| refused("pipes", error.to_string()))
+}
+
+fn reads(fd: OwnedFd) -> Result<pipe::Receiver, Cause> {
+    pipe::Receiver::from_owned_fd(fd).map_err(|error| refused("pipes", error.to_string()))
+}
+
+fn refused(stage: &str, message: String) -> Cause {
+    Cause::Launch { stage: stage.to_owned(), errno: 0, message }
+}

@@ -1,0 +1,563 @@
+//! The host's end of the conversation with one process: calls out, notices out, and who waits.
+//!
+//! What it is not: the reading side (`reader`), the answering side (`inbound`), or the life of the
+//! process (`instance`). A call is one future and no task: the caller writes, sleeps on its own
+//! deadline, and is woken once, by the reader.
+
+use std::{
+    sync::{Arc, Mutex, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+use plugbay_protocol::{
+    Code, ErrorObject, Framing, Id, Origin, limits,
+    meta::Meta,
+    method,
+    notice::{Cancel, Progress},
+    write,
+};
+use serde_json::value::RawValue;
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Counters, Label,
+    calls::{CallId, Calls, Refusal},
+    count,
+    death::{Cause, Ending},
+    inbound::{Inbox, Services},
+    lock,
+    outbound::{Bound, Frame, Outbound, SendError},
+};
+use crate::{clock, log::LogSink};
+
+/// How one plugin is spoken to.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) framing: Framing,
+    /// Whether the plugin knows Plugbay's own words (`_meta`, `$/cancel`, the handshake).
+    pub(crate) manners: Manners,
+    pub(crate) max_frame: usize,
+    pub(crate) max_in_flight: usize,
+}
+
+/// What may be said beside plain JSON-RPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manners {
+    /// Plugbay's protocol.
+    Plugbay,
+    /// JSON-RPC 2.0 and nothing else.
+    Plain,
+}
+
+/// The plugins that a call came through, and what flows down from them.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    /// Who called whom, the first caller first.
+    pub(crate) plugins: Vec<Arc<str>>,
+    /// Nothing below may take longer.
+    pub(crate) until: Instant,
+}
+
+/// What a caller waits with.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    answer: oneshot::Sender<Answer>,
+    progress: Option<mpsc::Sender<Progress>>,
+    progressed: Option<Instant>,
+    chain: Option<Arc<Chain>>,
+    until: Instant,
+    /// Calls made on behalf of this one; they end with it.
+    children: Vec<CancellationToken>,
+}
+
+/// What comes back for a call.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Result(Box<RawValue>),
+    Error(ErrorObject),
+    /// The answer passed the frame cap.
+    TooLarge,
+    /// The answer was no valid response.
+    Garbled(String),
+    /// The process ended. The flag says whether the call had left the host.
+    Lost {
+        ending: Arc<Ending>,
+        sent: bool,
+    },
+}
+
+/// One call to be made.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) params: Option<&'a RawValue>,
+    /// Without progress for this long, the call fails.
+    pub(crate) idle: Duration,
+    /// After this, the call fails whatever happens.
+    pub(crate) until: Instant,
+    pub(crate) progress: Option<mpsc::Sender<Progress>>,
+    pub(crate) cancel: Option<&'a CancellationToken>,
+    pub(crate) chain: Option<Arc<Chain>>,
+    pub(crate) trace: &'a Trace,
+}
+
+/// What the caller wants passed on unread.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trace {
+    pub(crate) traceparent: Option<String>,
+    pub(crate) idempotency_key: Option<String>,
+}
+
+impl Trace {
+    /// Nothing.
+    pub(crate) const NONE: Self = Self { traceparent: None, idempotency_key: None };
+}
+
+/// Why a call has no result.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Nothing was sent, and nothing can be: try the next process.
+    NotSent,
+    Overloaded(&'static str),
+    /// The request passes the frame cap.
+    RequestTooLarge(usize),
+    /// The parameters cannot be written.
+    Unwritable(String),
+    Deadline {
+        idle: bool,
+        after: Duration,
+    },
+    Cancelled,
+    AnswerTooLarge,
+    Garbled(String),
+    Lost(Arc<Ending>),
+    Plugin(ErrorObject),
+}
+
+/// The conversation with one process.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) label: Label,
+    pub(crate) settings: Settings,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) sink: LogSink,
+    pub(crate) outbound: Outbound,
+    pub(crate) inbox: Inbox,
+    pub(crate) services: Arc<dyn Services>,
+    /// Set when the handshake is done; only then may the plugin ask.
+    pub(crate) greeted: AtomicBool,
+    /// Tasks that answer the plugin.
+    pub(crate) tasks: TaskTracker,
+    /// The process is gone; whatever was done for it may stop.
+    pub(crate) over: CancellationToken,
+    calls: Mutex<Calls<Waiter>>,
+    quiet: Notify,
+    sentence: Mutex<Option<Cause>>,
+    sentenced: Notify,
+}
+
+/// What a session is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) label: Label,
+    pub(crate) settings: Settings,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) sink: LogSink,
+    pub(crate) services: Arc<dyn Services>,
+}
+
+impl Session {
+    /// A session over the plugin's stdin.
+    pub(crate) fn new(parts: Parts, outbound: Outbound) -> Arc<Self> {
+        let calls = Calls::new(parts.settings.max_in_flight, limits::CANCEL_GRACE);
+        Arc::new(Self {
+            label: parts.label,
+            settings: parts.settings,
+            counters: parts.counters,
+            sink: parts.sink,
+            outbound,
+            inbox: Inbox::default(),
+            services: parts.services,
+            greeted: AtomicBool::new(false),
+            tasks: TaskTracker::new(),
+            over: CancellationToken::new(),
+            calls: Mutex::new(calls),
+            quiet: Notify::new(),
+            sentence: Mutex::new(None),
+            sentenced: Notify::new(),
+        })
+    }
+
+    /// Makes a call and waits for its one answer. Dropping the future cancels the call.
+    pub(crate) async fn call(&self, call: Call<'_>) -> Result<Box<RawValue>, Failure> {
+        let (answer, answered) = oneshot::channel();
+        let now = clock::now();
+        let waiter = Waiter {
+            answer,
+            progress: call.progress.clone(),
+            progressed: None,
+            chain: call.chain.clone(),
+            until: call.until,
+            children: Vec::new(),
+        };
+        let id =
+            lock(&self.calls).insert(waiter, now).map_err(|(refusal, _waiter)| match refusal {
+                Refusal::Full => {
+                    count(&self.counters.overloaded);
+                    Failure::Overloaded("as many calls are in flight as it takes")
+                }
+                Refusal::Closed => Failure::NotSent,
+            })?;
+        let mut hold = Hold { session: self, id, stage: Stage::Unsent };
+        let frame = self.request(id, &call, now)?;
+        self.outbound.send(frame, Bound::Counted).map_err(|error| match error {
+            SendError::Full => {
+                count(&self.counters.overloaded);
+                Failure::Overloaded("it does not read, and the queue to it is full")
+            }
+            SendError::Closed => Failure::NotSent,
+        })?;
+        count(&self.counters.calls);
+        hold.stage = Stage::Sent;
+        let outcome = self.wait(&mut hold, answered, &call, now).await;
+        if outcome.is_err() {
+            count(&self.counters.failed);
+        }
+        outcome
+    }
+
+    async fn wait(
+        &self,
+        hold: &mut Hold<'_>,
+        mut answered: oneshot::Receiver<Answer>,
+        call: &Call<'_>,
+        started: Instant,
+    ) -> Result<Box<RawValue>, Failure> {
+        let first = earlier(started, call.idle, call.until);
+        let sleep = time::sleep_until(first.into());
+        tokio::pin!(sleep);
+        let mut cancelling = false;
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answered => {
+                    hold.stage = Stage::Answered;
+                    return self.judge(answer, cancelling);
+                }
+                () = cancelled(call.cancel), if !cancelling => {
+                    cancelling = true;
+                    if self.outbound.recall(hold.id) {
+                        hold.stage = Stage::Unsent;
+                        return Err(Failure::Cancelled);
+                    }
+                    hold.cancel("caller");
+                    sleep.as_mut().reset((clock::now() + limits::CANCEL_GRACE).into());
+                }
+                () = &mut sleep => {
+                    let now = clock::now();
+                    let last = self.progressed(hold.id).unwrap_or(started);
+                    let due = earlier(last, call.idle, call.until);
+                    if !cancelling && due > now {
+                        sleep.as_mut().reset(due.into());
+                        continue;
+                    }
+                    hold.abandon(if cancelling { None } else { Some("deadline") });
+                    return Err(if cancelling {
+                        Failure::Cancelled
+                    } else {
+                        let after = now.saturating_duration_since(started);
+                        Failure::Deadline { idle: now < call.until, after }
+                    });
+                }
+            }
+        }
+    }
+
+    /// What an answer means to the caller.
+    fn judge(
+        &self,
+        answer: Result<Answer, oneshot::error::RecvError>,
+        cancelling: bool,
+    ) -> Result<Box<RawValue>, Failure> {
+        match answer {
+            Ok(Answer::Result(result)) => Ok(result),
+            Ok(Answer::Error(error))
+                if cancelling && error.known_code() == Some(Code::RequestCancelled) =>
+            {
+                Err(Failure::Cancelled)
+            }
+            Ok(Answer::Error(error)) => Err(Failure::Plugin(disown(error))),
+            Ok(Answer::TooLarge) => Err(Failure::AnswerTooLarge),
+            Ok(Answer::Garbled(what)) => Err(Failure::Garbled(what)),
+            Ok(Answer::Lost { sent: false, .. }) if cancelling => Err(Failure::Cancelled),
+            Ok(Answer::Lost { sent: false, .. }) => Err(Failure::NotSent),
+            Ok(Answer::Lost { ending, sent: true }) => Err(Failure::Lost(ending)),
+            Err(_closed) => {
+                let ending = Ending { cause: Cause::Unknown, stderr_tail: "".into() };
+                Err(Failure::Lost(Arc::new(ending)))
+            }
+        }
+    }
+
+    fn request(&self, id: CallId, call: &Call<'_>, now: Instant) -> Result<Frame, Failure> {
+        let length = call.params.map_or(0, |params| params.get().len());
+        let mut bytes = Vec::with_capacity(length + call.method.len() + 160);
+        let meta = match self.settings.manners {
+            Manners::Plain => Meta::default(),
+            Manners::Plugbay => self.meta(id, call, now),
+        };
+        write::request_with_meta(&mut bytes, id.number(), call.method, &call.params, &meta)
+            .map_err(|error| Failure::Unwritable(error.to_string()))?;
+        if bytes.len() > self.settings.max_frame {
+            return Err(Failure::RequestTooLarge(bytes.len()));
+        }
+        self.settings.framing.close(&mut bytes, 0);
+        Ok(Frame { bytes, call: Some(id) })
+    }
+
+    fn meta(&self, id: CallId, call: &Call<'_>, now: Instant) -> Meta {
+        let given = call.idle.min(call.until.saturating_duration_since(now));
+        Meta {
+            deadline_ms: u64::try_from(given.as_millis()).ok(),
+            call_id: Some(id.number().to_string()),
+            progress_token: i64::try_from(id.number()).ok().map(Id::Number),
+            traceparent: call.trace.traceparent.clone(),
+            idempotency_key: call.trace.idempotency_key.clone(),
+        }
+    }
+
+    /// Sends a notification.
+    pub(crate) fn notify(
+        &self,
+        method: &str,
+        params: &(impl serde::Serialize + ?Sized),
+    ) -> Result<(), Failure> {
+        let mut bytes = Vec::new();
+        write::notification(&mut bytes, method, params)
+            .map_err(|error| Failure::Unwritable(error.to_string()))?;
+        if bytes.len() > self.settings.max_frame {
+            return Err(Failure::RequestTooLarge(bytes.len()));
+        }
+        self.settings.framing.close(&mut bytes, 0);
+        self.outbound.send(Frame { bytes, call: None }, Bound::Counted).map_err(|error| match error
+        {
+            SendError::Full => Failure::Overloaded("it does not read, and the queue to it is full"),
+            SendError::Closed => Failure::NotSent,
+        })
+    }
+
+    /// Tells the plugin that an answer is no longer wanted.
+    fn cancel_notice(&self, id: CallId, reason: &str) {
+        let Ok(number) = i64::try_from(id.number()) else { return };
+        if self.settings.manners == Manners::Plain {
+            return;
+        }
+        let cancel = Cancel { id: Id::Number(number), reason: Some(reason.to_owned()) };
+        let mut bytes = Vec::new();
+        if write::notification(&mut bytes, method::CANCEL, &cancel).is_ok() {
+            self.settings.framing.close(&mut bytes, 0);
+            // A plugin that is gone needs no notice.
+            self.outbound.send(Frame { bytes, call: None }, Bound::Exempt).ok();
+        }
+    }
+
+    fn progressed(&self, id: CallId) -> Option<Instant> {
+        lock(&self.calls).get_mut(id).and_then(|waiter| waiter.progressed)
+    }
+
+    /// Gives an answer to whoever waits for it; says what became of it.
+    pub(crate) fn answer(&self, id: CallId, answer: Answer) -> super::calls::Claim<()> {
+        use super::calls::Claim;
+        let (claim, quiet) = {
+            let mut calls = lock(&self.calls);
+            let claim = calls.complete(id);
+            (claim, calls.in_flight() == 0)
+        };
+        if quiet {
+            self.quiet.notify_waiters();
+        }
+        match claim {
+            Claim::Waiting(waiter) => {
+                // A caller that has just gone away is no fault of the plugin.
+                waiter.answer.send(answer).ok();
+                Claim::Waiting(())
+            }
+            Claim::Abandoned => Claim::Abandoned,
+            Claim::Stale => Claim::Stale,
+            Claim::Unknown => Claim::Unknown,
+        }
+    }
+
+    /// Notes progress, which resets the idle deadline, and passes it on to who asked for it. One
+    /// who does not keep up misses some.
+    pub(crate) fn progress(&self, id: CallId, progress: impl FnOnce() -> Option<Progress>) -> bool {
+        let mut calls = lock(&self.calls);
+        let Some(waiter) = calls.get_mut(id) else { return false };
+        waiter.progressed = Some(clock::now());
+        if let Some(listener) = &waiter.progress
+            && let Some(progress) = progress()
+        {
+            listener.try_send(progress).ok();
+        }
+        true
+    }
+
+    /// What flows down to a call that the plugin makes on behalf of `id`; `None` if that call is
+    /// over. `token` is cancelled when it ends otherwise than by an answer.
+    pub(crate) fn adopt(&self, id: CallId, token: &CancellationToken) -> Option<Chain> {
+        let mut calls = lock(&self.calls);
+        let waiter = calls.get_mut(id)?;
+        waiter.children.push(token.clone());
+        let mut plugins =
+            waiter.chain.as_ref().map_or_else(Vec::new, |chain| chain.plugins.clone());
+        plugins.push(self.label.plugin.clone());
+        Some(Chain { plugins, until: waiter.until })
+    }
+
+    /// Calls that occupy the plugin.
+    pub(crate) fn in_flight(&self) -> usize {
+        lock(&self.calls).in_flight()
+    }
+
+    /// Waits until nobody waits for an answer.
+    pub(crate) async fn quiet(&self) {
+        loop {
+            let quiet = self.quiet.notified();
+            tokio::pin!(quiet);
+            quiet.as_mut().enable();
+            if lock(&self.calls).waiting() == 0 {
+                return;
+            }
+            quiet.await;
+        }
+    }
+
+    /// The process has broken the rules and is to be killed. The first sentence counts.
+    pub(crate) fn condemn(&self, cause: Cause) {
+        lock(&self.sentence).get_or_insert(cause);
+        self.sentenced.notify_one();
+    }
+
+    /// Waits for a sentence.
+    pub(crate) async fn condemned(&self) -> Cause {
+        loop {
+            let sentenced = self.sentenced.notified();
+            if let Some(cause) = lock(&self.sentence).clone() {
+                return cause;
+            }
+            sentenced.await;
+        }
+    }
+
+    /// The process is gone: everyone who waits is told why, at once. Says how many were.
+    pub(crate) fn end(&self, ending: &Arc<Ending>) -> usize {
+        self.over.cancel();
+        self.tasks.close();
+        let unsent = self.outbound.shut();
+        let mut calls = lock(&self.calls);
+        let mut lost = 0;
+        for id in unsent {
+            if let Some(waiter) = calls.remove(id) {
+                waiter.answer.send(Answer::Lost { ending: ending.clone(), sent: false }).ok();
+            }
+        }
+        for waiter in calls.close() {
+            lost += 1;
+            waiter.answer.send(Answer::Lost { ending: ending.clone(), sent: true }).ok();
+        }
+        drop(calls);
+        self.quiet.notify_waiters();
+        lost
+    }
+}
+
+impl Waiter {
+    fn cancel_children(&self) {
+        for child in &self.children {
+            child.cancel();
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Unsent,
+    Sent,
+    Cancelled,
+    Answered,
+}
+
+/// A call's place in the slab, given back however the caller leaves.
+#[derive(Debug)]
+struct Hold<'s> {
+    session: &'s Session,
+    id: CallId,
+    stage: Stage,
+}
+
+impl Hold<'_> {
+    /// Asks the plugin to stop; its answer is still waited for.
+    fn cancel(&mut self, reason: &str) {
+        self.stage = Stage::Cancelled;
+        self.session.cancel_notice(self.id, reason);
+        let mut calls = lock(&self.session.calls);
+        if let Some(waiter) = calls.get_mut(self.id) {
+            waiter.cancel_children();
+        }
+    }
+
+    /// The caller is answered by us; the plugin is told unless it was before.
+    fn abandon(&mut self, notice: Option<&str>) {
+        self.stage = Stage::Answered;
+        let abandoned = lock(&self.session.calls).abandon(self.id, clock::now());
+        if let Some(waiter) = abandoned {
+            waiter.cancel_children();
+            self.session.quiet.notify_waiters();
+            if let Some(reason) = notice
+                && !self.session.outbound.recall(self.id)
+            {
+                self.session.cancel_notice(self.id, reason);
+            }
+        }
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        match self.stage {
+            Stage::Unsent => {
+                drop(lock(&self.session.calls).remove(self.id));
+                self.session.quiet.notify_waiters();
+            }
+            Stage::Sent => self.abandon(Some("caller")),
+            Stage::Cancelled => self.abandon(None),
+            Stage::Answered => {}
+        }
+    }
+}
+
+fn earlier(from: Instant, idle: Duration, until: Instant) -> Instant {
+    from.checked_add(idle).map_or(until, |due| due.min(until))
+}
+
+async fn cancelled(token: Option<&CancellationToken>) {
+    match token {
+        Some(token) => token.cancelled().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A plugin's error, without the claim that the host made it.
+fn disown(error: ErrorObject) -> ErrorObject {
+    match error.details() {
+        Some(mut details) if details.origin == Origin::Host => {
+            details.origin = Origin::Plugin;
+            error.with_details(&details)
+        }
+        Some(_) | None => error,
+    }
+}

@@ -118,6 +118,9 @@ struct Ready {
 fn prepare(job: &Job<'_>) -> Result<Ready, Failure> {
     keep_only(job)?;
     confine::unblock_signals();
+    // What the terminal sends to the launcher's group is the launcher's to pass on: it would end the
+    // stub, and with it everything.
+    confine::detach_session()?;
     confine::die_with_parent(libc::SIGKILL)?;
     if launcher_is_gone(&job.status) {
         sys::exit_now(EXIT_FAILED);
@@ -255,6 +258,7 @@ fn run_bare(job: Job<'_>) -> Result<(), ()> {
 
 fn prepare_bare(job: &Job<'_>) -> Result<Ready, Failure> {
     keep_only(job)?;
+    confine::detach_session()?;
     confine::die_with_parent(libc::SIGTERM)?;
     if launcher_is_gone(&job.status) {
         sys::exit_now(EXIT_FAILED);

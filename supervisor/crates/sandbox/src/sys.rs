@@ -75,6 +75,11 @@ fn fork_by_clone3(flags: i32, cgroup: Option<BorrowedFd<'_>>) -> Result<Fork, Er
     // SAFETY: no CLONE_VM, so the child works on a copy of our memory; `args` and `pidfd` outlive
     // the call; the process is single-threaded, so no lock of another thread is copied held.
     let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size) })?;
+    if pid == 0 {
+        // The flag above spares ignored signals: SIGPIPE is one in every Rust program, and would
+        // stay ignored through exec.
+        reset_signal_actions();
+    }
     forked(pid, pidfd)
 }
 
@@ -288,9 +293,9 @@ pub(crate) fn close_all_except(kept: &[RawFd]) -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) }).map(drop)
 }
 
-/// Every signal back to its default action; what `CLONE_CLEAR_SIGHAND` does in one go.
+/// Every standard signal back to its default action, the ignored ones too.
 fn reset_signal_actions() {
-    for signal in 1..=64 {
+    for signal in 1..=31 {
         // SAFETY: SIG_DFL installs no code. KILL, STOP and libc's own two refuse, which is fine.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }

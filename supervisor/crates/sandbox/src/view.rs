@@ -107,7 +107,9 @@ pub(crate) fn compose(spec: &Spec, base: &[BaseEntry]) -> View {
             base_steps(&mut steps, base, shares_network(spec.network.mode));
         }
         identity_steps(&mut steps, spec.network.mode);
-        steps.push(Step::Link { at: "/var/tmp".into(), target: "/tmp".into() });
+        if !is_below("/var/tmp", &grants, &spec.unix_sockets) {
+            steps.push(Step::Link { at: "/var/tmp".into(), target: "/tmp".into() });
+        }
         steps.push(Step::Directory { at: "/run".into() });
     }
     device_steps(&mut steps, spec.limits.tmp_size);
@@ -135,6 +137,12 @@ fn nested(steps: &[Step]) -> Vec<bool> {
         .iter()
         .map(|step| step.at().ancestors().skip(1).any(|above| mounts.contains(above)))
         .collect()
+}
+
+/// Whether something is put below `at`, which must be a directory then.
+fn is_below(at: &str, grants: &[FileGrant], sockets: &[PathBuf]) -> bool {
+    let paths = grants.iter().map(|grant| &grant.path).chain(sockets);
+    paths.into_iter().any(|path| path.starts_with(at))
 }
 
 /// Whether a mode uses the host's network stack.
@@ -239,6 +247,18 @@ mod tests {
 
     fn paths(list: &[FileGrant]) -> Vec<String> {
         list.iter().map(|grant| grant.path.display().to_string()).collect()
+    }
+
+    #[test]
+    fn var_tmp_is_a_link_unless_something_is_granted_below_it() {
+        let link = Step::Link { at: "/var/tmp".into(), target: "/tmp".into() };
+        let steps = |path: &str| {
+            let spec =
+                Spec { files: grants(&[(path, Access::Read)]), ..Spec::new("/usr/bin/true") };
+            compose(&spec, &base()).steps
+        };
+        assert!(steps("/srv").contains(&link));
+        assert!(!steps("/var/tmp/data").contains(&link));
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(crate) fn read(directory: &File, path: &Path, most: usize) -> Result<String,
     if path.as_os_str().is_empty() || !path.components().all(plain) {
         return Err(BeneathError::Outside);
     }
-    let file = open(directory, path)?;
+    let file = open(directory, path, OFlag::empty())?;
     let metadata = file.metadata().map_err(BeneathError::Io)?;
     if !metadata.is_file() {
         return Err(BeneathError::NotRegular);
@@ -71,17 +71,22 @@ fn flags() -> OFlag {
     OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY
 }
 
+/// Opens a directory below another one as a place to look from; not through a link.
+pub(crate) fn open_directory(parent: &File, path: &Path) -> Result<File, BeneathError> {
+    open(parent, path, OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW)
+}
+
 /// Opens with the kernel holding the path below the directory; links that stay below are followed.
-fn open(directory: &File, path: &Path) -> Result<File, BeneathError> {
+fn open(directory: &File, path: &Path, extra: OFlag) -> Result<File, BeneathError> {
     let how = OpenHow::new()
-        .flags(flags())
+        .flags(flags() | extra)
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     for _ in 0..ATTEMPTS {
         match openat2(directory, path, how) {
             Ok(fd) => return Ok(File::from(fd)),
             Err(Errno::EAGAIN) => {}
             // Before Linux 5.6, or refused by a filter of a container that does not know the call.
-            Err(Errno::ENOSYS | Errno::EPERM) => return open_stepwise(directory, path),
+            Err(Errno::ENOSYS | Errno::EPERM) => return open_stepwise(directory, path, extra),
             Err(Errno::EXDEV | Errno::ELOOP) => return Err(BeneathError::Outside),
             Err(error) => return Err(BeneathError::Io(error.into())),
         }
@@ -90,11 +95,11 @@ fn open(directory: &File, path: &Path) -> Result<File, BeneathError> {
 }
 
 /// The same without help: one component at a time, and no link at all.
-fn open_stepwise(directory: &File, path: &Path) -> Result<File, BeneathError> {
+fn open_stepwise(directory: &File, path: &Path, extra: OFlag) -> Result<File, BeneathError> {
     let mut at = directory.try_clone().map_err(BeneathError::Io)?;
     let mut components = path.components().filter(|c| *c != Component::CurDir).peekable();
     while let Some(component) = components.next() {
-        let way = if components.peek().is_some() { OFlag::O_DIRECTORY } else { OFlag::empty() };
+        let way = if components.peek().is_some() { OFlag::O_DIRECTORY } else { extra };
         let name = Path::new(component.as_os_str());
         at = match openat(at.as_fd(), name, flags() | OFlag::O_NOFOLLOW | way, Mode::empty()) {
             Ok(fd) => File::from(fd),
@@ -103,12 +108,6 @@ fn open_stepwise(directory: &File, path: &Path) -> Result<File, BeneathError> {
         };
     }
     Ok(at)
-}
-
-/// Opens a directory as a place to look below; a link in its last component is not followed.
-pub(crate) fn open_directory(parent: &File, name: &Path) -> io::Result<File> {
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-    Ok(File::from(openat(parent, name, flags, Mode::empty())?))
 }
 
 #[cfg(test)]
@@ -120,7 +119,7 @@ mod tests {
     /// Both ways of opening, so that the fallback is tested on a kernel that does not need it.
     const WAYS: [Way; 2] = [open, open_stepwise];
 
-    type Way = fn(&File, &Path) -> Result<File, BeneathError>;
+    type Way = fn(&File, &Path, OFlag) -> Result<File, BeneathError>;
 
     fn tree() -> (tempfile::TempDir, File) {
         let temp = tempfile::tempdir().unwrap();
@@ -140,7 +139,7 @@ mod tests {
         let (_temp, directory) = tree();
         assert_eq!(read(&directory, Path::new("./sub/file"), 4).unwrap(), "text");
         for way in WAYS {
-            assert!(way(&directory, Path::new("sub/file")).is_ok());
+            assert!(way(&directory, Path::new("sub/file"), OFlag::empty()).is_ok());
         }
     }
 
@@ -149,7 +148,7 @@ mod tests {
         let (_temp, directory) = tree();
         for path in ["climbing", "absolute", "up/secret"] {
             for way in WAYS {
-                assert!(way(&directory, Path::new(path)).is_err(), "{path}");
+                assert!(way(&directory, Path::new(path), OFlag::empty()).is_err(), "{path}");
             }
             let error = read(&directory, Path::new(path), 100).unwrap_err();
             assert!(matches!(error, BeneathError::Outside), "{path}: {error:?}");

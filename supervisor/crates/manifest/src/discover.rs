@@ -11,7 +11,9 @@ use std::{
     fmt,
     fs::{self, File},
     io,
+    num::NonZero,
     path::{Path, PathBuf},
+    thread,
 };
 
 use crate::{
@@ -23,6 +25,12 @@ use crate::{
 
 /// The most directories that are looked into below one root.
 const MAX_DIRECTORIES: usize = 20_000;
+/// The most entries of one directory that are read.
+const MAX_ENTRIES: usize = 100_000;
+/// The most threads that load manifests.
+const MAX_THREADS: usize = 8;
+/// The fewest manifests that are worth a thread.
+const MIN_SHARE: usize = 32;
 
 /// What was found below a directory.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -105,14 +113,17 @@ impl fmt::Display for SkipReason {
 /// with one name the first path counts.
 #[must_use]
 pub fn discover(root: &Path) -> Discovery {
-    let mut search =
-        Search { found: Discovery::default(), names: BTreeMap::new(), left: MAX_DIRECTORIES };
-    match open_root(root) {
-        Ok((directory, absolute)) => {
-            let place = Place { directory, dir: absolute, shown: root.to_owned() };
-            search.scan(&place, Level::Root);
+    let mut search = Search::default();
+    match Root::open(root) {
+        Ok(root) => {
+            search.scan(&root, Path::new(""), Level::Root);
+            let places = std::mem::take(&mut search.places);
+            let loaded = load_all(&root, &places);
+            for (place, outcome) in places.iter().zip(loaded) {
+                search.take(root.shown.join(place), outcome);
+            }
         }
-        Err(error) => search.skip(root, SkipReason::Unreadable(error.to_string())),
+        Err(error) => search.skip(root.to_owned(), SkipReason::Unreadable(error.to_string())),
     }
     let mut found = search.found;
     found.packages.sort_by(|a, b| a.manifest.plugin.name.cmp(&b.manifest.plugin.name));
@@ -120,9 +131,28 @@ pub fn discover(root: &Path) -> Discovery {
     found
 }
 
-fn open_root(root: &Path) -> io::Result<(File, PathBuf)> {
-    let absolute = fs::canonicalize(root)?;
-    Ok((File::open(&absolute)?, absolute))
+/// The directory that is searched.
+struct Root {
+    directory: File,
+    /// Absolute and without links.
+    dir: PathBuf,
+    /// As the user wrote it, for messages.
+    shown: PathBuf,
+}
+
+impl Root {
+    fn open(shown: &Path) -> io::Result<Self> {
+        let dir = fs::canonicalize(shown)?;
+        Ok(Self { directory: File::open(&dir)?, dir, shown: shown.to_owned() })
+    }
+
+    /// Loads the plugin at a place below, without leaving the root on the way.
+    fn load(&self, place: &Path) -> Result<Package, SkipReason> {
+        let directory = beneath::open_directory(&self.directory, place)
+            .map_err(|error| SkipReason::Unreadable(error.to_string()))?;
+        let shown = self.shown.join(place).join(FILE_NAME);
+        load_open(&directory, self.dir.join(place), &shown).map_err(SkipReason::Invalid)
+    }
 }
 
 /// Where the search is.
@@ -132,93 +162,105 @@ enum Level {
     Group,
 }
 
-/// An open directory, its absolute path, and its path as the user wrote it.
-struct Place {
-    directory: File,
-    dir: PathBuf,
-    shown: PathBuf,
-}
-
 /// A search under way.
+#[derive(Default)]
 struct Search {
     found: Discovery,
+    /// Directories with a `plugin.toml`, relative to the root, in the order in which they count.
+    places: Vec<PathBuf>,
     /// Names taken, and where.
     names: BTreeMap<PluginName, PathBuf>,
-    /// How many more directories are looked into.
-    left: usize,
+    /// How many directories were looked into.
+    seen: usize,
 }
 
 impl Search {
-    fn skip(&mut self, path: &Path, reason: SkipReason) {
-        self.found.skipped.push(Skipped { path: path.to_owned(), reason });
+    fn skip(&mut self, path: PathBuf, reason: SkipReason) {
+        self.found.skipped.push(Skipped { path, reason });
     }
 
-    /// Looks at every directory of a place.
-    fn scan(&mut self, place: &Place, level: Level) {
-        let entries = match entries(&place.dir) {
+    /// Notes every directory at a place that has a manifest; those of the root that have none are
+    /// looked into as groups.
+    fn scan(&mut self, root: &Root, place: &Path, level: Level) {
+        let entries = match entries(&root.dir.join(place)) {
             Ok(entries) => entries,
             Err(error) => {
-                return self.skip(&place.shown, SkipReason::Unreadable(error.to_string()));
+                return self
+                    .skip(root.shown.join(place), SkipReason::Unreadable(error.to_string()));
             }
         };
         for (name, kind) in entries {
-            let shown = place.shown.join(&name);
+            let place = place.join(name);
+            let dir = root.dir.join(&place);
             if kind.is_symlink() {
-                if place.dir.join(&name).is_dir() {
-                    self.skip(&shown, SkipReason::Link);
+                if dir.is_dir() {
+                    self.skip(root.shown.join(place), SkipReason::Link);
                 }
                 continue;
             }
             if !kind.is_dir() {
                 continue;
             }
-            let Some(left) = self.left.checked_sub(1) else {
-                return self.skip(&shown, SkipReason::TooMany);
-            };
-            self.left = left;
-            match beneath::open_directory(&place.directory, Path::new(&name)) {
-                Ok(directory) => {
-                    let dir = place.dir.join(&name);
-                    self.look(Place { directory, dir, shown }, level);
+            if self.seen == MAX_DIRECTORIES {
+                return self.skip(root.shown.join(place), SkipReason::TooMany);
+            }
+            self.seen += 1;
+            if fs::symlink_metadata(dir.join(FILE_NAME)).is_ok() {
+                self.places.push(place);
+            } else if level == Level::Root {
+                self.scan(root, &place, Level::Group);
+            }
+        }
+    }
+
+    /// Keeps what was loaded, unless its name is taken.
+    fn take(&mut self, shown: PathBuf, outcome: Result<Package, SkipReason>) {
+        match outcome {
+            Err(reason) => self.skip(shown, reason),
+            Ok(package) => {
+                let name = package.manifest.plugin.name.clone();
+                match self.names.get(&name) {
+                    Some(taken) => {
+                        let reason = SkipReason::Duplicate { name, taken: taken.clone() };
+                        self.skip(shown, reason);
+                    }
+                    None => {
+                        self.names.insert(name, shown);
+                        self.found.packages.push(package);
+                    }
                 }
-                Err(error) => self.skip(&shown, SkipReason::Unreadable(error.to_string())),
-            }
-        }
-    }
-
-    /// Takes the plugin in a directory, or looks at it as a group when there is none.
-    fn look(&mut self, place: Place, level: Level) {
-        let file = place.shown.join(FILE_NAME);
-        let is_plugin = fs::symlink_metadata(place.dir.join(FILE_NAME)).is_ok();
-        match level {
-            _ if is_plugin => match load_open(&place.directory, place.dir, &file) {
-                Ok(package) => self.take(package, &place.shown),
-                Err(error) => self.skip(&place.shown, SkipReason::Invalid(error)),
-            },
-            Level::Root => self.scan(&place, Level::Group),
-            Level::Group => {}
-        }
-    }
-
-    fn take(&mut self, package: Package, shown: &Path) {
-        let name = package.manifest.plugin.name.clone();
-        match self.names.get(&name) {
-            Some(taken) => {
-                let taken = taken.clone();
-                self.skip(shown, SkipReason::Duplicate { name, taken });
-            }
-            None => {
-                self.names.insert(name, shown.to_owned());
-                self.found.packages.push(package);
             }
         }
     }
 }
 
+/// Loads every place, in the order given, on several threads when that is worth it.
+fn load_all(root: &Root, places: &[PathBuf]) -> Vec<Result<Package, SkipReason>> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
+    let share = places.len().div_ceil(cores).max(MIN_SHARE);
+    let load = |part: &[PathBuf]| part.iter().map(|place| root.load(place)).collect::<Vec<_>>();
+    thread::scope(|scope| {
+        let mut parts = places.chunks(share);
+        let own = parts.next_back();
+        let others: Vec<_> = parts
+            .map(|part| (part, thread::Builder::new().spawn_scoped(scope, move || load(part))))
+            .collect();
+        let own = own.map(load);
+        let mut loaded = Vec::with_capacity(places.len());
+        for (part, thread) in others {
+            // Without a thread, or without its answer, the work is done here.
+            let done = thread.ok().and_then(|thread| thread.join().ok());
+            loaded.extend(done.unwrap_or_else(|| load(part)));
+        }
+        loaded.extend(own.into_iter().flatten());
+        loaded
+    })
+}
+
 /// The entries of a directory by name, without hidden ones.
 fn entries(dir: &Path) -> io::Result<Vec<(OsString, fs::FileType)>> {
     let mut entries = Vec::new();
-    for entry in fs::read_dir(dir)?.take(MAX_DIRECTORIES * 2) {
+    for entry in fs::read_dir(dir)?.take(MAX_ENTRIES) {
         let entry = entry?;
         if !entry.file_name().as_encoded_bytes().starts_with(b".") {
             entries.push((entry.file_name(), entry.file_type()?));

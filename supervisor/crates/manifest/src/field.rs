@@ -37,10 +37,21 @@ pub(crate) struct Section<'r> {
 
 /// `parent.child`, the child quoted when it could not be written bare.
 fn dotted(parent: &str, child: &str) -> String {
-    let bare = !child.is_empty()
+    let bare = (1..=64).contains(&child.len())
         && child.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-    let child = if bare { echo(child) } else { format!("\"{}\"", echo(child)).into() };
-    if parent.is_empty() { child.into_owned() } else { format!("{parent}.{child}") }
+    let mut key = String::with_capacity(parent.len() + child.len() + 3);
+    key.push_str(parent);
+    if !parent.is_empty() {
+        key.push('.');
+    }
+    if bare {
+        key.push_str(child);
+    } else {
+        key.push('"');
+        key.push_str(&echo(child));
+        key.push('"');
+    }
+    key
 }
 
 /// A list of words for a message.
@@ -233,7 +244,6 @@ impl<'r> Field<'r> {
 
     /// A whole number within bounds.
     pub(crate) fn count(&self, bounds: std::ops::RangeInclusive<u64>) -> Option<u64> {
-        let allowed = format!("a whole number from {} to {}", bounds.start(), bounds.end());
         let Some(integer) = self.value.get_ref().as_integer() else {
             self.wrong_kind("a whole number");
             return None;
@@ -241,6 +251,7 @@ impl<'r> Field<'r> {
         let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok();
         let number = number.filter(|number| bounds.contains(number));
         if number.is_none() {
+            let allowed = format!("a whole number from {} to {}", bounds.start(), bounds.end());
             self.wrong(format!("`{}` is out of range", echo(integer.as_str())), allowed);
         }
         number
@@ -272,10 +283,12 @@ impl<'r> Field<'r> {
 
     /// A size in bytes such as `"256MiB"` or a bare number of bytes, at least `least`.
     pub(crate) fn size(&self, least: u64) -> Option<u64> {
-        let allowed = format!(
-            "bytes, or a number and a unit (KiB, MiB, GiB, TiB; KB, MB, GB, TB) as \"256MiB\", \
+        let allowed = || {
+            format!(
+                "bytes, or a number and a unit (KiB, MiB, GiB, TiB; KB, MB, GB, TB) as \"256MiB\", \
              at least {least} bytes"
-        );
+            )
+        };
         let value = self.value.get_ref();
         let parsed = if let Some(integer) = value.as_integer() {
             let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok();
@@ -289,11 +302,11 @@ impl<'r> Field<'r> {
         match parsed {
             Ok(size) if size >= least => Some(size),
             Ok(size) => {
-                self.wrong(format!("{size} bytes are too few to run anything"), allowed);
+                self.wrong(format!("{size} bytes are too few to run anything"), allowed());
                 None
             }
             Err(message) => {
-                self.wrong(message, allowed);
+                self.wrong(message, allowed());
                 None
             }
         }

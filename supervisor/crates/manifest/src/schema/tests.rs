@@ -1,7 +1,5 @@
 //! Tests of the room: what a schema may be, and what it may cost.
 
-use std::thread;
-
 use serde_json::json;
 
 use super::*;

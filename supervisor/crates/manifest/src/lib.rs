@@ -34,8 +34,7 @@ pub use discover::{Discovery, SkipReason, Skipped, discover};
 pub use error::{ManifestError, Problem};
 pub use limit::{Limits, Restart, Supervision};
 pub use manifest::{
-    ConfigSpec, Dependencies, Dialect, Events, Framing, Manifest, MethodSpec, PluginInfo, Runtime,
-    Sdk,
+    ConfigSpec, Dependencies, Dialect, Events, Manifest, MethodSpec, PluginInfo, Runtime, Sdk,
 };
 pub use name::{NameError, PluginName};
 pub use package::{Package, load};
@@ -43,6 +42,7 @@ pub use permission::{
     EnvGrant, FilesystemPermission, GrantPath, NetworkGrant, NetworkPermission, Permissions,
     SystemCalls,
 };
+pub use plugbay_protocol::Framing;
 pub use quantity::{QuantityError, parse_duration, parse_size};
 pub use read::parse;
 pub use resolve::{Reason, Resolution, Unresolved, resolve};

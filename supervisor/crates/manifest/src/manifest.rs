@@ -5,8 +5,9 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
+use plugbay_protocol::Framing;
 use semver::{Version, VersionReq};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::{
@@ -69,10 +70,25 @@ pub struct Runtime {
     /// What is spoken over the pipes.
     pub dialect: Dialect,
     /// How one message is told from the next.
+    #[serde(serialize_with = "serialize_framing")]
     pub framing: Framing,
     /// The SDK of the supervisor's own that is to be at hand; without it the plugin brings its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sdk: Option<Sdk>,
+}
+
+/// The word for a framing in `plugin.toml`.
+pub(crate) fn framing_word(framing: Framing) -> &'static str {
+    match framing {
+        Framing::Line => "line",
+        Framing::ContentLength => "content-length",
+    }
+}
+
+/// For serde: the protocol's framing as the word of the manifest.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+fn serialize_framing<S: Serializer>(framing: &Framing, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(framing_word(*framing))
 }
 
 /// What a plugin speaks.
@@ -104,31 +120,6 @@ impl Dialect {
 impl fmt::Display for Dialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// How messages are told apart on the pipe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Framing {
-    /// One JSON object per line.
-    #[default]
-    Line,
-    /// A `Content-Length` header before each object, as language servers do.
-    ContentLength,
-}
-
-impl Framing {
-    /// Every framing, the default first.
-    pub const ALL: [Self; 2] = [Self::Line, Self::ContentLength];
-
-    /// The word for it in `plugin.toml`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Line => "line",
-            Self::ContentLength => "content-length",
-        }
     }
 }
 

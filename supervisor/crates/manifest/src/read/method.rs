@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use plugbay_protocol::method::is_reserved;
+
 use super::{Files, schema};
 use crate::{
     field::{Field, Section},
@@ -39,7 +41,7 @@ fn check_name(name: &str, dialect: Option<Dialect>, field: &Field<'_>) {
         field.wrong(
             "the protocol keeps this name for itself",
             "a name that is not `initialize`, `initialized`, `shutdown` or `exit`, and does not \
-             start with `$/`, `host/`, `plugin/`, `event/` or `stream/`",
+             start with `$/`, `host/`, `plugin/`, `event/`, `stream/` or `rpc.`",
         );
     }
 }
@@ -53,10 +55,4 @@ fn read_method(section: &Section<'_>, files: &dyn Files) -> MethodSpec {
         idempotent: section.get("idempotent").and_then(|field| field.flag()).unwrap_or(false),
         timeout: section.get("timeout").and_then(|field| field.duration()),
     }
-}
-
-fn is_reserved(name: &str) -> bool {
-    let group = name.split_once('/').map(|(group, _)| group);
-    matches!(group, Some("$" | "host" | "plugin" | "event" | "stream"))
-        || matches!(name, "initialize" | "initialized" | "shutdown" | "exit")
 }

@@ -1,11 +1,16 @@
 //! `[runtime]`: how the plugin is started and how it speaks.
 
+use plugbay_protocol::Framing;
+
 use crate::{
     command,
     field::{Field, Section},
     key::RUNTIME,
-    manifest::{Dialect, Framing, Runtime, Sdk},
+    manifest::{Dialect, Runtime, Sdk, framing_word},
 };
+
+/// Every framing, the default first.
+const FRAMINGS: [Framing; 2] = [Framing::Line, Framing::ContentLength];
 
 /// What `command` may be, for messages.
 const COMMAND_RULE: &str =
@@ -16,8 +21,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Runtime> {
     let command = section.require("command", COMMAND_RULE).and_then(|field| read_command(&field));
     let dialect =
         section.get("dialect").and_then(|field| field.choice(&Dialect::ALL, Dialect::as_str));
-    let framing =
-        section.get("framing").and_then(|field| field.choice(&Framing::ALL, Framing::as_str));
+    let framing = section.get("framing").and_then(|field| field.choice(&FRAMINGS, framing_word));
     Some(Runtime {
         command: command?,
         dialect: dialect.unwrap_or_default(),

@@ -311,13 +311,13 @@ fn a_method_cannot_take_a_word_of_the_protocol() {
       |
     6 | [methods.shutdown]
       | ^^^^^^^^^^^^^^^^^^
-      = allowed: a name that is not `initialize`, `initialized`, `shutdown` or `exit`, and does not start with `$/`, `host/`, `plugin/`, `event/` or `stream/`
+      = allowed: a name that is not `initialize`, `initialized`, `shutdown` or `exit`, and does not start with `$/`, `host/`, `plugin/`, `event/`, `stream/` or `rpc.`
 
     words/plugin.toml:7:1: `methods."host/info"`: the protocol keeps this name for itself
       |
     7 | [methods."host/info"]
       | ^^^^^^^^^^^^^^^^^^^^^
-      = allowed: a name that is not `initialize`, `initialized`, `shutdown` or `exit`, and does not start with `$/`, `host/`, `plugin/`, `event/` or `stream/`
+      = allowed: a name that is not `initialize`, `initialized`, `shutdown` or `exit`, and does not start with `$/`, `host/`, `plugin/`, `event/`, `stream/` or `rpc.`
     "#);
 }
 

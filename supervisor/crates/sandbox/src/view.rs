@@ -53,6 +53,9 @@ pub(crate) enum BindKind {
     Device,
     /// It was granted; its owner is mapped to the process's user where that is a dedicated one.
     Grant,
+    /// The whole host was granted. Its owner keeps it: the secrets of `/etc` and the home of root are
+    /// not handed out with it.
+    HostRoot,
 }
 
 impl Step {

@@ -32,6 +32,11 @@ impl Mapper {
         Self { target, made: Vec::new() }
     }
 
+    /// Whether there is a dedicated user to map to.
+    pub(crate) fn is_needed(&self) -> bool {
+        self.target.is_some()
+    }
+
     /// Makes `tree`, which belongs to `uid` and `gid`, belong to the dedicated user inside. The error
     /// says what that means for the process.
     pub(crate) fn apply(&mut self, tree: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<(), String> {

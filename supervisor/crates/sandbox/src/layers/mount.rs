@@ -212,6 +212,10 @@ fn copy(
     }
     let change = MountChange { set, recursive: true, ..MountChange::default() };
     sys::change_mount(tree.as_fd(), change).map_err(Failure::about(Stage::Mount, name()))?;
+    if bind.kind == BindKind::HostRoot && mapper.is_needed() {
+        let why = "`/` keeps its owners: usable as far as its modes allow others".to_owned();
+        lost.push((Layer::IdMappedMounts, why));
+    }
     if bind.kind == BindKind::Grant {
         let owner = fstat(&source).map_err(Failure::about(Stage::OpenGrant, name()))?;
         if let Err(reason) = mapper.apply(tree.as_fd(), owner.st_uid, owner.st_gid) {
@@ -230,7 +234,7 @@ fn new_root(
     let failed = Failure::at(Stage::Mount);
     let root = match view.host_root {
         Some(writable) => {
-            copy(&Bind { path: "/".into(), writable, kind: BindKind::Grant }, mapper, lost)?
+            copy(&Bind { path: "/".into(), writable, kind: BindKind::HostRoot }, mapper, lost)?
         }
         None => memory(1 << 20, 0o755).map_err(&failed)?,
     };

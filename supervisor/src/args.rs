@@ -1,0 +1,384 @@
+//! What the user typed: verbs, flags and their spelling. No side effects and no meaning beyond one
+//! word at a time; what the flags of `run` mean together is decided in `grants`.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+use crate::{
+    exit,
+    spelling::{self, Bound, EnvWord, NetWord},
+};
+
+/// Sealed plugins in any language, called like functions.
+///
+/// A plugin is a directory with a `plugin.toml`. Plugbay starts it in a sandbox that denies
+/// everything its manifest did not ask for, speaks JSON-RPC with it over its standard streams, and
+/// outlives whatever it does. `plugbay run` seals any single command in the same way.
+#[derive(Debug, Parser)]
+#[command(
+    name = "plugbay",
+    bin_name = "plugbay",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "Examples:\n  \
+        plugbay list --plugins examples\n  \
+        plugbay call examples/wordstats count '{\"text\": \"to be or not to be\"}'\n  \
+        plugbay run --read . -- python3 script.py\n\n\
+        Exit codes: see `plugbay --help`",
+    after_long_help = format!(
+        "Examples:\n  \
+        plugbay list --plugins examples\n  \
+        plugbay call examples/wordstats count '{{\"text\": \"to be or not to be\"}}'\n  \
+        plugbay run --read . -- python3 script.py\n\n{}",
+        exit::table()
+    )
+)]
+pub(crate) struct Plugbay {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Call(Box<Call>),
+    Run(Box<Run>),
+    List(List),
+    Info(Info),
+    Check(Check),
+    Doctor(Doctor),
+    Completions(Completions),
+    Man(Man),
+}
+
+/// Start a plugin sealed, call one method, print the result, stop the plugin
+///
+/// No daemon is needed and none is left behind. The plugin gets what its manifest asks for, and
+/// what is granted here on top.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plugbay call examples/wordstats count '{\"text\": \"to be or not to be\"}'\n  \
+    plugbay call wordstats file '{\"path\": \"/srv/book.txt\"}' --read /srv/book.txt\n  \
+    jq -c .order request.json | plugbay call prices quote - --json --deadline 2s")]
+pub(crate) struct Call {
+    /// A plugin's directory, or the name of a plugin found under --plugins
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) plugin: String,
+
+    /// The method to call
+    pub(crate) method: String,
+
+    /// The parameters as JSON, or `-` to read them from standard input
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) params: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) places: Places,
+
+    /// Set one key of the plugin's configuration; VALUE is JSON, or else taken as text
+    #[arg(long, value_name = "KEY=VALUE", value_parser = spelling::key_value)]
+    pub(crate) config: Vec<(String, String)>,
+
+    /// Read the plugin's configuration from a JSON file; --config overrides its keys
+    #[arg(short = 'C', long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config_file: Option<PathBuf>,
+
+    /// Let the plugin also read this file or directory (repeatable)
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) read: Vec<PathBuf>,
+
+    /// Let the plugin also read and change this file or directory (repeatable)
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) write: Vec<PathBuf>,
+
+    /// Give up, and cancel the call, after this time
+    #[arg(long, value_name = "DURATION", value_parser = spelling::duration)]
+    pub(crate) deadline: Option<Duration>,
+
+    /// What must hold for the plugin to start at all
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) level: LevelWord,
+
+    /// Write what was enforced and how the call went to FILE, as JSON
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) report: Option<PathBuf>,
+
+    /// Print the result on one line; errors become JSON on stderr
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Show on stderr what was enforced, and what the plugin logs
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+/// Run one command in a sandbox that denies everything not granted
+///
+/// Standard streams are passed through untouched, signals are forwarded, and the command's own exit
+/// status is ours. Nothing of the environment is inherited but a short list of harmless names.
+/// System programs and libraries can be read and executed unless --bare is given; homes, /root,
+/// /var and the secrets of /etc cannot. The command's interpreter is found through symlinks,
+/// shebangs, virtual environments and version managers, and granted by itself.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "plugbay run [OPTIONS] -- CMD [ARG]...",
+    after_help = "Examples:\n  \
+        plugbay run --read . -- git log --oneline\n  \
+        plugbay run --write . --memory 4GiB --wall 10m -- cargo build --offline\n  \
+        plugbay run --read . --net 443 --env TOKEN -- python3 fetch.py\n  \
+        plugbay run --report report.json -- sh -c 'cat /etc/shadow'"
+)]
+pub(crate) struct Run {
+    /// The command and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        value_name = "CMD",
+        value_hint = ValueHint::CommandWithArguments
+    )]
+    pub(crate) command: Vec<OsString>,
+
+    #[command(flatten)]
+    pub(crate) files: FileWords,
+
+    #[command(flatten)]
+    pub(crate) reach: ReachWords,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitWords,
+
+    /// Directory to run in [default: the current one if it is granted, else /tmp]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Sandbox")]
+    pub(crate) workdir: Option<PathBuf>,
+
+    /// What must hold for the command to start at all
+    #[arg(long, value_enum, default_value_t, help_heading = "Sandbox")]
+    pub(crate) level: LevelWord,
+
+    /// Which system calls are allowed
+    #[arg(long, value_enum, default_value_t, help_heading = "Sandbox")]
+    pub(crate) profile: ProfileWord,
+
+    /// Write command, grants, enforcement, resource use and cause of death to FILE, as JSON
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
+    pub(crate) report: Option<PathBuf>,
+
+    /// Show on stderr what was granted and enforced, before the command's own output
+    #[arg(short, long, conflicts_with = "quiet", help_heading = "Output")]
+    pub(crate) verbose: bool,
+
+    /// Say nothing about a limit or signal that ended the command
+    #[arg(short, long, help_heading = "Output")]
+    pub(crate) quiet: bool,
+}
+
+/// Files opened to the command.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Files")]
+pub(crate) struct FileWords {
+    /// Let it read this file or directory (repeatable)
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) read: Vec<PathBuf>,
+
+    /// Let it read, execute and change this file or directory (repeatable)
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) write: Vec<PathBuf>,
+
+    /// Let it read and execute this file or directory (repeatable)
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) exec: Vec<PathBuf>,
+
+    /// Do not grant the system's programs and libraries
+    #[arg(long)]
+    pub(crate) bare: bool,
+}
+
+/// What the command can reach, and what reaches it.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Network and environment")]
+pub(crate) struct ReachWords {
+    /// none, loopback, full, PORT, HOST:PORT or listen:PORT (repeatable) [default: none]
+    #[arg(long, value_name = "NET")]
+    pub(crate) net: Vec<NetWord>,
+
+    /// Let it connect to this unix socket (repeatable)
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) unix: Vec<PathBuf>,
+
+    /// Pass a variable on, or set it (repeatable)
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<EnvWord>,
+}
+
+/// Limits; what is not named keeps its default.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Limits (each can be `none`)")]
+pub(crate) struct LimitWords {
+    /// Memory of all its processes [default: 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = Bound::size)]
+    pub(crate) memory: Option<Bound<u64>>,
+
+    /// Processes and threads [default: 512]
+    #[arg(long, value_name = "N", value_parser = Bound::count)]
+    pub(crate) pids: Option<Bound<u64>>,
+
+    /// Share of the processors, in cores, such as 1.5 [default: none]
+    #[arg(long, value_name = "CORES", value_parser = Bound::cores)]
+    pub(crate) cpu: Option<Bound<u64>>,
+
+    /// Processor time of one process [default: none]
+    #[arg(long, value_name = "DURATION", value_parser = Bound::duration)]
+    pub(crate) cpu_time: Option<Bound<Duration>>,
+
+    /// Wall clock time [default: none]
+    #[arg(long, value_name = "DURATION", value_parser = Bound::duration)]
+    pub(crate) wall: Option<Bound<Duration>>,
+
+    /// Open descriptors of one process [default: 1024]
+    #[arg(long, value_name = "N", value_parser = Bound::count)]
+    pub(crate) open_files: Option<Bound<u64>>,
+
+    /// Largest file it may write [default: none]
+    #[arg(long, value_name = "SIZE", value_parser = Bound::size)]
+    pub(crate) file_size: Option<Bound<u64>>,
+
+    /// Size of its private /tmp, which cannot be unlimited [default: 256MiB]
+    #[arg(long, value_name = "SIZE", value_parser = spelling::size)]
+    pub(crate) tmp_size: Option<u64>,
+}
+
+/// List the plugins that can be called by name
+///
+/// Directories whose manifest is invalid are named on stderr with the reason, and do not hide the
+/// others.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plugbay list\n  \
+    plugbay list --plugins examples --json")]
+pub(crate) struct List {
+    #[command(flatten)]
+    pub(crate) places: Places,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Show what a plugin offers and what it asks for
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plugbay info examples/wordstats\n  \
+    plugbay info wordstats --json")]
+pub(crate) struct Info {
+    /// A plugin's directory, or the name of a plugin found under --plugins
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) plugin: String,
+
+    #[command(flatten)]
+    pub(crate) places: Places,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Validate a plugin directory without running anything of it
+///
+/// Reads the manifest, looks for the command and the files it asks for, and compiles the schemas.
+/// Ends with 3 if something is wrong.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plugbay check examples/wordstats\n  \
+    plugbay check . --json")]
+pub(crate) struct Check {
+    /// The plugin's directory
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) directory: PathBuf,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Prove what this kernel and user can enforce
+///
+/// Starts a canary in the real sandbox and lets it try what a plugin must not do. Each claim is
+/// shown with what the canary met inside, and with the same attempt made outside, which must
+/// succeed for the proof to count. Ends with 1 if a claim did not hold.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plugbay doctor\n  \
+    plugbay doctor --json | jq '.layers[] | select(.status != \"enforced\")'")]
+pub(crate) struct Doctor {
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Print a completion script for a shell
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plugbay completions bash > ~/.local/share/bash-completion/completions/plugbay\n  \
+    plugbay completions fish > ~/.config/fish/completions/plugbay.fish")]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Print the manual page, or write all pages into a directory
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plugbay man | man -l -\n  \
+    plugbay man /usr/local/share/man/man1")]
+pub(crate) struct Man {
+    /// Where to write one page per verb; without it, the main page goes to stdout
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) directory: Option<PathBuf>,
+}
+
+/// Where plugins are looked for by name.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Places {
+    /// Directory of plugins (repeatable) [default: ./plugins, ./examples]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "PLUGBAY_PLUGINS",
+        hide_env_values = true,
+        value_delimiter = ':',
+        action = ArgAction::Append,
+        value_hint = ValueHint::DirPath
+    )]
+    pub(crate) plugins: Vec<PathBuf>,
+}
+
+/// `--level`, spelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum LevelWord {
+    /// Refuse to start if any wanted layer does not hold
+    Strict,
+    /// Landlock, seccomp and limits must hold, the rest as far as the kernel allows
+    #[default]
+    Standard,
+    /// No sandbox at all
+    None,
+}
+
+/// `--profile`, spelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum ProfileWord {
+    /// What ordinary programs need
+    #[default]
+    Default,
+    /// For builds and tests: also scheduling calls, and ptrace of own children
+    Ci,
+}
+
+#[cfg(test)]
+#[path = "args_tests.rs"]
+mod tests;

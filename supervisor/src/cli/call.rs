@@ -1,0 +1,150 @@
+//! `plugbay call`: one plugin, one call, no daemon: start it sealed, call, print the result, stop it.
+//!
+//! What was typed is made into a [`Request`] before anything is started, so that a mistake costs
+//! nothing. The plugin is not restarted: a crash is the answer.
+
+mod failed;
+mod report;
+mod request;
+
+use std::{io, process::ExitCode};
+
+use plugbay::{CallError, CancellationToken, Host, LogLevel, LogRecord, LogSource, Progress};
+use serde_json::value::RawValue;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::{report::Report, request::Request};
+use crate::{
+    args::Call,
+    env,
+    exit::{self, Exit},
+    failure::Failure,
+    output::{Format, Outcome, Terminal, Tone, sheet},
+};
+
+/// Calls, and prints the result.
+pub(crate) fn run(typed: &Call, terminal: Terminal) -> Outcome {
+    let request = Request::from_typed(typed)?;
+    let report = Report::open(typed.report.as_deref(), &request)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::NotStarted, format!("start the runtime: {error}")))?;
+    runtime.block_on(serve(typed, request, report, terminal))
+}
+
+async fn serve(typed: &Call, request: Request, report: Report, terminal: Terminal) -> Outcome {
+    let host = start(&request, typed.verbose, terminal).await?;
+    let interrupted = CancellationToken::new();
+    let outcome = {
+        let call = call(&host, &request, &interrupted, terminal);
+        tokio::pin!(call);
+        tokio::select! {
+            outcome = &mut call => outcome,
+            () = interruption() => {
+                interrupted.cancel();
+                call.await
+            }
+        }
+    };
+    terminal.progress_done();
+    let enforcement = host.enforcement(request.name()).await;
+    let deaths = host.deaths(request.name()).await;
+    if let (true, Some(enforcement)) = (typed.verbose, &enforcement) {
+        terminal.say_painted(sheet::enforcement(enforcement, terminal.on_stderr()).trim_end());
+    }
+    host.shutdown().await;
+    report.write(&outcome, enforcement.as_deref(), deaths.last().map(AsRef::as_ref))?;
+    match outcome {
+        Ok(result) => {
+            terminal.result(&result, Format::from_flag(typed.json))?;
+            Ok(Exit::Ok.into())
+        }
+        Err(_) if interrupted.is_cancelled() => Ok(ExitCode::from(exit::of_signal(libc::SIGINT))),
+        Err(error) => Err(failed::explain(&error, deaths.last().map(AsRef::as_ref), typed.level)),
+    }
+}
+
+async fn start(request: &Request, verbose: bool, terminal: Terminal) -> Result<Host, Failure> {
+    let mut builder = Host::builder()
+        .on_demand()
+        .environment(env::all())
+        .level(request.level)
+        .on_log(move |record| log(record, verbose, terminal));
+    if let Some(config) = &request.config {
+        builder = builder.config(request.name(), config.clone());
+    }
+    for grant in &request.grants {
+        builder = builder.grant(request.name(), grant.clone());
+    }
+    for package in request.packages() {
+        builder = builder.plugin(package.clone());
+    }
+    builder.start().await.map_err(|error| Failure::new(Exit::NotStarted, error))
+}
+
+async fn call(
+    host: &Host,
+    request: &Request,
+    interrupted: &CancellationToken,
+    terminal: Terminal,
+) -> Result<Box<RawValue>, CallError> {
+    let mut call = host.call_with(request.name(), &request.method).cancel(interrupted.clone());
+    if let Some(params) = &request.params {
+        call = call.params(params);
+    }
+    if let Some(deadline) = request.deadline {
+        call = call.deadline(deadline).idle_timeout(deadline);
+    }
+    if terminal.stderr_is_tty {
+        call = call.on_progress(move |progress| terminal.progress(&in_words(&progress)));
+    }
+    call.send_raw().await
+}
+
+/// Progress as far as the plugin tells it.
+fn in_words(progress: &Progress) -> String {
+    let number = |number: &Option<serde_json::Number>| number.as_ref().map(ToString::to_string);
+    let amount = match (number(&progress.value), number(&progress.total)) {
+        (Some(value), Some(total)) => format!("{value}/{total} "),
+        (Some(value), None) => format!("{value} "),
+        (None, _) => String::new(),
+    };
+    format!("{amount}{}", progress.message.as_deref().unwrap_or_default())
+}
+
+/// Says what the plugin says: everything when asked to, else only what is wrong.
+fn log(record: &LogRecord, verbose: bool, terminal: Terminal) {
+    let (tone, wrong) = match record.level {
+        LogLevel::Error => (Tone::Bad, true),
+        LogLevel::Warn => (Tone::Warn, true),
+        LogLevel::Info | LogLevel::Debug | LogLevel::Trace => (Tone::Note, false),
+    };
+    if verbose || (wrong && record.source == LogSource::Notification) {
+        terminal.say_as(
+            tone,
+            &format!("{} {}", record.plugin, record.source.as_str()),
+            &record.message,
+        );
+    }
+}
+
+/// Returns when the user, or whoever started us, wants us to end.
+async fn interruption() {
+    let stream = |kind| -> io::Result<_> { signal(kind) };
+    let streams = (
+        stream(SignalKind::interrupt()),
+        stream(SignalKind::terminate()),
+        stream(SignalKind::hangup()),
+    );
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = streams else {
+        // Without handlers the signals end us at once, and the keeper ends everything else.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+}

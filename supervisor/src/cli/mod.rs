@@ -1,0 +1,11 @@
+//! The verbs, one file each. They share `find` (a plugin by path or name) and nothing else.
+
+pub(crate) mod call;
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod doctor;
+pub(crate) mod find;
+pub(crate) mod info;
+pub(crate) mod list;
+pub(crate) mod man;
+pub(crate) mod run;

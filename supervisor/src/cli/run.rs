@@ -1,0 +1,202 @@
+//! `plugbay run`: one command, sealed, as transparent as a shell's `exec`.
+//!
+//! Single-threaded from beginning to end, because the sandbox clones this very process. The order:
+//! understand the flags, find the program, open the report file, block the signals that will be
+//! passed on, seal and start, watch (see `watch`), report, and end as the command ended.
+
+mod report;
+pub(crate) mod watch;
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    os::fd::AsFd as _,
+    path::Path,
+    process::ExitCode,
+};
+
+use nix::errno::Errno;
+use plugbay_sandbox::{
+    Child, Enforcement, EnvGrant, LaunchError, Launcher, Level, PlanError, Spec, Stage, Stdio,
+    resolve::{self, ResolveError, Resolved},
+    scrub,
+};
+
+use self::{report::Report, watch::End};
+use crate::{
+    args::Run,
+    env,
+    exit::{self, Exit},
+    failure::Failure,
+    grants::{self, Grants, World},
+    output::{Outcome, Terminal, Tone, sheet},
+};
+
+/// Runs the command and ends as it ended.
+pub(crate) fn run(typed: &Run, terminal: Terminal) -> Outcome {
+    let here = env::current_dir().map_err(|error| {
+        Failure::new(Exit::NotSealed, format!("the current directory is not usable: {error}"))
+    })?;
+    let world = World { current_dir: &here, canonical: &Path::canonicalize };
+    let grants = grants::understand(typed, &world)?;
+    let mut report = Report::open(typed.report.as_deref(), &typed.command, &grants)?;
+    let ended = seal_and_watch(typed, &grants, &here, terminal, &mut report);
+    match &ended {
+        Ok(end) => report.ended(end),
+        Err(failure) => report.never_ran(failure),
+    }
+    report.write()?;
+    let end = ended?;
+    if !typed.quiet {
+        tell(&end, &grants, terminal);
+    }
+    Ok(status(&end))
+}
+
+fn seal_and_watch(
+    typed: &Run,
+    grants: &Grants,
+    here: &Path,
+    terminal: Terminal,
+    report: &mut Report,
+) -> Result<End, Failure> {
+    if grants.level == Level::None {
+        terminal.say_as(Tone::Bad, "warning", "level none: the command runs without a sandbox");
+    }
+    let resolved = find(&typed.command, grants, here)?;
+    let notes = resolved.notes.clone();
+    let spec = spec(grants, resolved);
+    report.planned(&spec, notes);
+    let signals = watch::Signals::block().map_err(not_sealed)?;
+    let child = start(spec)?;
+    report.started(child.enforcement());
+    if typed.verbose {
+        show(child.enforcement(), grants, terminal);
+    }
+    watch::until_end(child, &signals, grants.limits.wall).map_err(not_sealed)
+}
+
+/// The program behind the command, looked up with the search path that it will have.
+fn find(command: &[OsString], grants: &Grants, here: &Path) -> Result<Resolved, Failure> {
+    let (name, args) = command.split_first().ok_or_else(|| Failure::usage("no command"))?;
+    let mut env = env::all();
+    for grant in &grants.env {
+        if let EnvGrant::Set(name, value) = grant {
+            env.retain(|(known, _)| known != OsStr::new(name));
+            env.push((name.into(), value.into()));
+        }
+    }
+    let name = name.to_str().ok_or_else(|| {
+        Failure::new(Exit::CommandNotFound, "the command's name is not valid UTF-8")
+    })?;
+    resolve::resolve(name, args, &env, here).map_err(|error| not_found(&error))
+}
+
+fn not_found(error: &ResolveError) -> Failure {
+    let found = error.exit_code() != Exit::CommandNotFound.code();
+    Failure::new(if found { Exit::NotExecutable } else { Exit::CommandNotFound }, error)
+}
+
+/// Grants and program as one spec.
+fn spec(grants: &Grants, resolved: Resolved) -> Spec {
+    let mut env = scrub(&env::all(), &grants.env);
+    for (name, value) in resolved.env {
+        let chosen = grants.env.iter().any(|grant| OsStr::new(name_of(grant)) == name);
+        if !chosen {
+            env.retain(|(known, _)| *known != name);
+            env.push((name, value));
+        }
+    }
+    let mut files = grants.files.clone();
+    files.extend(resolved.grants);
+    Spec {
+        program: resolved.program,
+        args: resolved.args,
+        env,
+        workdir: grants.workdir.clone(),
+        files,
+        base: grants.base,
+        network: grants.network.clone(),
+        unix_sockets: grants.unix_sockets.clone(),
+        limits: grants.limits.clone(),
+        level: grants.level,
+        profile: grants.profile,
+    }
+}
+
+fn name_of(grant: &EnvGrant) -> &str {
+    match grant {
+        EnvGrant::Inherit(name) | EnvGrant::Set(name, _) => name,
+    }
+}
+
+/// Seals and starts, with our own standard streams.
+fn start(spec: Spec) -> Result<Child, Failure> {
+    let stdio = Stdio {
+        input: io::stdin().as_fd().try_clone_to_owned().map_err(not_sealed)?,
+        output: io::stdout().as_fd().try_clone_to_owned().map_err(not_sealed)?,
+        error: io::stderr().as_fd().try_clone_to_owned().map_err(not_sealed)?,
+    };
+    let mut launcher = Launcher::new().map_err(|error| of_launch(&error))?;
+    launcher.start(spec, stdio).map_err(|error| of_launch(&error))
+}
+
+fn not_sealed(error: io::Error) -> Failure {
+    Failure::new(Exit::NotSealed, error)
+}
+
+/// A start that failed, with the code that shells use for the same.
+fn of_launch(error: &LaunchError) -> Failure {
+    let (exit, hint) = match error {
+        LaunchError::Stage(failure) if failure.stage == Stage::Exec => {
+            if failure.errno == Errno::ENOENT {
+                let hint = "its interpreter or loader is not there; grant it with --exec PATH";
+                (Exit::CommandNotFound, Some(hint))
+            } else {
+                (Exit::NotExecutable, None)
+            }
+        }
+        LaunchError::Stage(failure) if failure.stage == Stage::WorkingDirectory => {
+            let hint = "the working directory must lie in a grant, in the system base or be /tmp";
+            (Exit::NotSealed, Some(hint))
+        }
+        LaunchError::Plan(PlanError::Required { .. }) => {
+            let hint = "`plugbay doctor` shows what holds here; --level standard asks for less";
+            (Exit::NotSealed, Some(hint))
+        }
+        LaunchError::Plan(_)
+        | LaunchError::Stage(_)
+        | LaunchError::Filter(_)
+        | LaunchError::Threads(_)
+        | LaunchError::Nul => (Exit::NotSealed, None),
+    };
+    Failure { hint: hint.map(str::to_owned), ..Failure::new(exit, error) }
+}
+
+/// The grants and the enforcement, for `--verbose`.
+fn show(enforcement: &Enforcement, grants: &Grants, terminal: Terminal) {
+    for grant in &grants.files {
+        terminal.say(&format!("granted: {:?} {}", grant.access, grant.path.display()));
+    }
+    terminal.say(&format!("in {}", grants.workdir.display()));
+    terminal.say_painted(sheet::enforcement(enforcement, terminal.on_stderr()).trim_end());
+}
+
+/// One line when it was not the command itself that decided to end.
+fn tell(end: &End, grants: &Grants, terminal: Terminal) {
+    if let Some(why) = end.why(&grants.limits) {
+        terminal.say_as(Tone::Warn, "plugbay", &why);
+    }
+}
+
+/// Our own status: the command's, or 128 and the signal, or the code of the wall limit.
+fn status(end: &End) -> ExitCode {
+    if end.out_of_time {
+        return Exit::WallLimit.into();
+    }
+    match (end.exit.code, end.exit.signal) {
+        (Some(code), _) => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
+        (None, Some(signal)) => ExitCode::from(exit::of_signal(signal)),
+        (None, None) => Exit::NotSealed.into(),
+    }
+}

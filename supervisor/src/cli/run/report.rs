@@ -1,0 +1,215 @@
+//! The document that `run --report` writes: what was asked, what was enforced, what became of it.
+//! For programs; the names in it are stable. Values of variables are left out: they may be secrets.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use plugbay_sandbox::{
+    Base, Cause, Enforcement, EnvGrant, FileGrant, Level, Network, Profile, Spec,
+};
+use serde::Serialize;
+
+use super::watch::{End, signal_name};
+use crate::{exit::Exit, failure::Failure, grants::Grants};
+
+/// The version of the document's shape.
+const VERSION: u32 = 1;
+
+/// A report being filled in, and where it goes.
+#[derive(Debug)]
+pub(crate) struct Report {
+    target: Option<(PathBuf, File)>,
+    limits: plugbay_sandbox::Limits,
+    document: Document,
+}
+
+#[derive(Debug, Serialize)]
+struct Document {
+    version: u32,
+    command: Vec<String>,
+    /// The program that stands behind the command; null when none was found.
+    program: Option<String>,
+    /// How the program was found, in words.
+    resolution: Vec<String>,
+    workdir: String,
+    level: Level,
+    profile: Profile,
+    grants: Granted,
+    enforcement: Option<Enforcement>,
+    outcome: Outcome,
+    usage: Option<Usage>,
+}
+
+#[derive(Debug, Serialize)]
+struct Granted {
+    base: Base,
+    files: Vec<FileGrant>,
+    network: Network,
+    unix: Vec<String>,
+    env: Vec<String>,
+    limits: Limits,
+}
+
+#[derive(Debug, Serialize)]
+struct Limits {
+    memory: Option<u64>,
+    pids: Option<u64>,
+    cpu_milli: Option<u64>,
+    cpu_time_ms: Option<u64>,
+    wall_ms: Option<u64>,
+    open_files: Option<u64>,
+    file_size: Option<u64>,
+    tmp_size: u64,
+}
+
+/// How it went. Exactly one of `code`, `signal` and `error` is not null.
+#[derive(Debug, Default, Serialize)]
+struct Outcome {
+    code: Option<i32>,
+    signal: Option<String>,
+    /// Why the command never ran.
+    error: Option<String>,
+    /// The mechanism that ended it: `wall`, or one of the sandbox's causes.
+    cause: Option<&'static str>,
+    /// The same in words.
+    why: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Usage {
+    wall_ms: u64,
+    user_ms: Option<u64>,
+    system_ms: Option<u64>,
+    max_rss_bytes: Option<u64>,
+}
+
+impl Report {
+    /// Opens the file before anything runs, so that a report that cannot be written is known at
+    /// once and the command cannot put something else in its place.
+    pub(crate) fn open(
+        target: Option<&Path>,
+        command: &[OsString],
+        grants: &Grants,
+    ) -> Result<Self, Failure> {
+        let target = target.map(|path| {
+            File::create(path).map(|file| (path.to_owned(), file)).map_err(|error| {
+                Failure::new(Exit::NotSealed, format!("write `{}`: {error}", path.display()))
+            })
+        });
+        Ok(Self {
+            target: target.transpose()?,
+            limits: grants.limits.clone(),
+            document: Document::new(command, grants),
+        })
+    }
+
+    /// What will be started.
+    pub(crate) fn planned(&mut self, spec: &Spec, resolution: Vec<String>) {
+        self.document.resolution = resolution;
+        self.document.program = Some(spec.program.display().to_string());
+        self.document.grants.files.clone_from(&spec.files);
+        self.document.grants.env = spec.env.iter().map(|(name, _)| lossy(name)).collect();
+    }
+
+    /// What was enforced.
+    pub(crate) fn started(&mut self, enforcement: &Enforcement) {
+        self.document.enforcement = Some(enforcement.clone());
+    }
+
+    /// How it ended.
+    pub(crate) fn ended(&mut self, end: &End) {
+        self.document.outcome = Outcome {
+            code: end.exit.code,
+            signal: end.exit.signal.map(signal_name),
+            error: None,
+            cause: if end.out_of_time { Some("wall") } else { end.exit.cause.map(cause_name) },
+            why: end.why(&self.limits),
+        };
+        let usage = end.exit.usage.as_ref();
+        self.document.usage = Some(Usage {
+            wall_ms: millis(end.wall),
+            user_ms: usage.map(|usage| millis(usage.user)),
+            system_ms: usage.map(|usage| millis(usage.system)),
+            max_rss_bytes: usage.map(|usage| usage.max_rss),
+        });
+    }
+
+    /// Why it never ran.
+    pub(crate) fn never_ran(&mut self, failure: &Failure) {
+        let error = Some(failure.message.clone());
+        self.document.outcome = Outcome { error, ..Outcome::default() };
+    }
+
+    /// Writes the document, if it was asked for.
+    pub(crate) fn write(self) -> Result<(), Failure> {
+        let Some((path, mut file)) = self.target else { return Ok(()) };
+        let text = serde_json::to_string_pretty(&self.document).map_err(io::Error::from);
+        text.and_then(|text| writeln!(file, "{text}")).map_err(|error| {
+            Failure::new(Exit::Answered, format!("write `{}`: {error}", path.display()))
+        })
+    }
+}
+
+impl Document {
+    fn new(command: &[OsString], grants: &Grants) -> Self {
+        let limits = &grants.limits;
+        Self {
+            version: VERSION,
+            command: command.iter().map(|word| lossy(word)).collect(),
+            program: None,
+            resolution: Vec::new(),
+            workdir: grants.workdir.display().to_string(),
+            level: grants.level,
+            profile: grants.profile,
+            grants: Granted {
+                base: grants.base,
+                files: grants.files.clone(),
+                network: grants.network.clone(),
+                unix: grants.unix_sockets.iter().map(|it| it.display().to_string()).collect(),
+                env: grants.env.iter().map(name_of).collect(),
+                limits: Limits {
+                    memory: limits.memory,
+                    pids: limits.pids,
+                    cpu_milli: limits.cpu_milli,
+                    cpu_time_ms: limits.cpu_time.map(millis),
+                    wall_ms: limits.wall.map(millis),
+                    open_files: limits.open_files,
+                    file_size: limits.file_size,
+                    tmp_size: limits.tmp_size,
+                },
+            },
+            enforcement: None,
+            outcome: Outcome::default(),
+            usage: None,
+        }
+    }
+}
+
+fn name_of(grant: &EnvGrant) -> String {
+    match grant {
+        EnvGrant::Inherit(name) | EnvGrant::Set(name, _) => name.clone(),
+    }
+}
+
+fn cause_name(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Seccomp => "seccomp",
+        Cause::CpuTime => "cpu-time",
+        Cause::FileSize => "file-size",
+        Cause::Memory => "memory",
+        Cause::TreeKill => "tree-kill",
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn lossy(text: &OsStr) -> String {
+    text.to_string_lossy().into_owned()
+}

@@ -1,0 +1,306 @@
+//! From the start of the command to its end: signals are passed on, the wall clock is kept, and
+//! nothing else happens. One `poll` over the process, the signals and the time that is left.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd as _, BorrowedFd},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::{SigSet, Signal, killpg, raise},
+        signalfd::{SfdFlags, SignalFd, siginfo},
+    },
+    unistd::Pid,
+};
+use plugbay_sandbox::{Cause, Child, Limits};
+
+use crate::cli::info::size;
+
+/// The signals that are meant for the command when they reach us.
+const PASSED_ON: [Signal; 9] = [
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGWINCH,
+    Signal::SIGCONT,
+    Signal::SIGTSTP,
+];
+
+/// How long a command that was asked to end may take: enough to flush, short enough for a script.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The signals to pass on, held back from us.
+#[derive(Debug)]
+pub(crate) struct Signals(SignalFd);
+
+impl Signals {
+    /// Blocks them, so that none is lost between here and the command's start. Those that we were
+    /// told to ignore (`nohup`, a shell's background job) stay ignored.
+    pub(crate) fn block() -> io::Result<Self> {
+        let ignored = ignored(&fs::read_to_string("/proc/self/status")?);
+        let mut set = SigSet::empty();
+        for signal in PASSED_ON.into_iter().filter(|signal| !holds(ignored, *signal)) {
+            set.add(signal);
+        }
+        set.thread_block()?;
+        let descriptor =
+            SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Self(descriptor))
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    fn next(&self) -> io::Result<Option<siginfo>> {
+        Ok(self.0.read_signal()?)
+    }
+}
+
+/// The `SigIgn` mask of a `/proc/PID/status`.
+fn ignored(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+fn holds(mask: u64, signal: Signal) -> bool {
+    let bit = u32::try_from(signal as i32 - 1).unwrap_or(0);
+    mask.checked_shr(bit).is_some_and(|shifted| shifted & 1 == 1)
+}
+
+/// How the command ended, and by whose doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct End {
+    /// What the sandbox saw.
+    pub(crate) exit: plugbay_sandbox::Exit,
+    /// From exec to the end of the whole tree.
+    pub(crate) wall: Duration,
+    /// The wall limit passed.
+    pub(crate) out_of_time: bool,
+    /// The last signal that was passed on.
+    pub(crate) passed_on: Option<i32>,
+}
+
+impl End {
+    /// Why it ended, in words, when a limit or a signal that we did not pass on ended it.
+    pub(crate) fn why(&self, limits: &Limits) -> Option<String> {
+        let limit = |what: &str, value: Option<String>| match value {
+            Some(value) => format!("killed: it passed the {what} limit of {value}"),
+            None => format!("killed: it passed the host's {what} limit"),
+        };
+        if self.out_of_time {
+            return Some(limit("wall clock", limits.wall.map(|wall| format!("{wall:?}"))));
+        }
+        let signal = self.exit.signal?;
+        match self.exit.cause {
+            Some(Cause::Memory) => Some(limit("memory", limits.memory.map(size))),
+            Some(Cause::CpuTime) => {
+                Some(limit("processor time", limits.cpu_time.map(|time| format!("{time:?}"))))
+            }
+            Some(Cause::FileSize) => Some(limit("file size", limits.file_size.map(size))),
+            Some(Cause::Seccomp) => Some("killed by the system call filter".to_owned()),
+            Some(Cause::TreeKill) | None if self.passed_on == Some(signal) => None,
+            Some(Cause::TreeKill) | None => Some(format!("killed by {}", signal_name(signal))),
+        }
+    }
+}
+
+/// `SIGSEGV`, or `signal 35` where there is no name.
+pub(crate) fn signal_name(signal: i32) -> String {
+    Signal::try_from(signal)
+        .map_or_else(|_| format!("signal {signal}"), |signal| signal.as_str().to_owned())
+}
+
+/// Watches until the command and everything it started are gone.
+pub(crate) fn until_end(
+    child: Child,
+    signals: &Signals,
+    wall: Option<Duration>,
+) -> io::Result<End> {
+    let started = now();
+    let mut patience = Patience::new(started, wall);
+    let mut passed_on = None;
+    while !wait(&child, signals, patience.left(now()))? {
+        while let Some(info) = signals.next()? {
+            passed_on = pass_on(&child, &info).or(passed_on);
+        }
+        match patience.step(now()) {
+            Step::Wait => {}
+            // Refused only when it has just ended, which the next wait sees.
+            Step::Ask => {
+                let _ended = child.signal(libc::SIGTERM);
+            }
+            Step::Kill => child.kill(),
+        }
+    }
+    let out_of_time = patience.is_over();
+    Ok(End { exit: child.finish(), wall: now().duration_since(started), out_of_time, passed_on })
+}
+
+/// Waits until the tree is gone (`true`), a signal is there or the time is up.
+fn wait(child: &Child, signals: &Signals, left: Option<Duration>) -> io::Result<bool> {
+    // Rounded up to whole milliseconds: better late by one than spinning through the last.
+    let timeout = left.map_or(PollTimeout::NONE, |left| {
+        let rounded = left.saturating_add(Duration::from_micros(999));
+        PollTimeout::try_from(rounded).unwrap_or(PollTimeout::MAX)
+    });
+    let mut tree = PollFd::new(child.tree(), PollFlags::POLLIN);
+    let signal = PollFd::new(signals.as_fd(), PollFlags::POLLIN);
+    let mut both = [tree, signal];
+    match poll(&mut both, timeout) {
+        Ok(_) => {}
+        Err(Errno::EINTR) => return Ok(false),
+        Err(errno) => return Err(errno.into()),
+    }
+    [tree, _] = both;
+    Ok(tree.any().unwrap_or(false))
+}
+
+/// Passes one signal on. What the terminal sends goes to the command's whole process group, as it
+/// would without us; what a process sends to us goes to the command alone.
+fn pass_on(child: &Child, info: &siginfo) -> Option<i32> {
+    let signal = i32::try_from(info.ssi_signo).ok()?;
+    let from_terminal = info.ssi_code == libc::SI_KERNEL;
+    match signal {
+        libc::SIGTSTP => stop_together(child),
+        libc::SIGCONT => to_group(child, Signal::SIGCONT),
+        _ if from_terminal => {
+            if let Ok(signal) = Signal::try_from(signal) {
+                to_group(child, signal);
+            }
+        }
+        // Refused only when it has just ended.
+        _ => {
+            let _ended = child.signal(signal);
+        }
+    }
+    Some(signal)
+}
+
+fn to_group(child: &Child, signal: Signal) {
+    let group = child.pid().and_then(|pid| i32::try_from(pid).ok());
+    if let Some(group) = group {
+        // Refused only when it has just ended.
+        let _ended = killpg(Pid::from_raw(group), signal);
+    }
+}
+
+/// The command is in a session of its own, where the kernel discards SIGTSTP unless it is handled:
+/// so its group is stopped for good, and we with it, until the shell continues us.
+fn stop_together(child: &Child) {
+    to_group(child, Signal::SIGSTOP);
+    // Cannot be refused: a process may always signal itself.
+    let _infallible = raise(Signal::SIGSTOP);
+}
+
+/// The wall limit: ask when it passes, kill when asking did not help. Pure.
+#[derive(Debug)]
+struct Patience {
+    next: Option<Instant>,
+    asked: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Wait,
+    Ask,
+    Kill,
+}
+
+impl Patience {
+    fn new(started: Instant, wall: Option<Duration>) -> Self {
+        Self { next: wall.and_then(|wall| started.checked_add(wall)), asked: false }
+    }
+
+    /// How long until the next step.
+    fn left(&self, now: Instant) -> Option<Duration> {
+        self.next.map(|next| next.saturating_duration_since(now))
+    }
+
+    fn step(&mut self, now: Instant) -> Step {
+        if self.next.is_none_or(|next| now < next) {
+            return Step::Wait;
+        }
+        self.next = if self.asked { None } else { now.checked_add(GRACE) };
+        if std::mem::replace(&mut self.asked, true) { Step::Kill } else { Step::Ask }
+    }
+
+    /// Whether the limit passed.
+    fn is_over(&self) -> bool {
+        self.asked
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the wall clock limit of `run` is kept here")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(signal: Option<i32>, cause: Option<Cause>) -> End {
+        let code = if signal.is_none() { Some(0) } else { None };
+        let exit = plugbay_sandbox::Exit { code, signal, usage: None, cause };
+        End { exit, wall: Duration::ZERO, out_of_time: false, passed_on: None }
+    }
+
+    #[test]
+    fn patience_asks_once_then_kills_once() {
+        let start = now();
+        let mut patience = Patience::new(start, Some(Duration::from_secs(1)));
+        assert_eq!(patience.left(start), Some(Duration::from_secs(1)));
+        assert_eq!(patience.step(start), Step::Wait);
+        let over = start + Duration::from_secs(1);
+        assert_eq!(patience.step(over), Step::Ask);
+        assert_eq!(patience.step(over), Step::Wait);
+        assert_eq!(patience.left(over), Some(GRACE));
+        assert_eq!(patience.step(over + GRACE), Step::Kill);
+        assert_eq!(patience.step(over + GRACE * 2), Step::Wait);
+        assert_eq!(patience.left(over), None);
+        assert!(patience.is_over());
+    }
+
+    #[test]
+    fn without_a_limit_patience_is_endless() {
+        let mut patience = Patience::new(now(), None);
+        assert_eq!(patience.left(now()), None);
+        assert_eq!(patience.step(now()), Step::Wait);
+        assert!(!Patience::new(now(), Some(Duration::MAX)).is_over());
+    }
+
+    #[test]
+    fn ignored_signals_are_read_from_the_kernels_mask() {
+        let mask = ignored("Name:\tx\nSigIgn:\t0000000000000003\nSigCgt:\t0\n");
+        assert!(holds(mask, Signal::SIGHUP) && holds(mask, Signal::SIGINT));
+        assert!(!holds(mask, Signal::SIGQUIT));
+        assert_eq!(ignored("no such line"), 0);
+    }
+
+    #[test]
+    fn limits_are_named_with_their_value() {
+        let limits = Limits { wall: Some(Duration::from_secs(2)), ..Limits::default() };
+        let why = |end: End| end.why(&limits).unwrap_or_default();
+        let timed = End { out_of_time: true, ..end(Some(15), None) };
+        assert_eq!(why(timed), "killed: it passed the wall clock limit of 2s");
+        let memory = end(Some(9), Some(Cause::Memory));
+        assert_eq!(why(memory), "killed: it passed the memory limit of 1GiB");
+        assert_eq!(why(end(Some(11), None)), "killed by SIGSEGV");
+        assert_eq!(why(end(Some(35), None)), "killed by signal 35");
+    }
+
+    #[test]
+    fn an_ordinary_end_needs_no_words() {
+        assert_eq!(end(None, None).why(&Limits::default()), None);
+        let interrupted = End { passed_on: Some(2), ..end(Some(2), None) };
+        assert_eq!(interrupted.why(&Limits::default()), None);
+    }
+}

@@ -1,0 +1,34 @@
+//! The environment of this process, read here and nowhere else in the command.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    io,
+    path::PathBuf,
+};
+
+/// Whether colours are wanted: not under `NO_COLOR` (<https://no-color.org>), not on a dumb terminal.
+pub(crate) fn wants_colours() -> bool {
+    let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    !is_set("NO_COLOR") && env::var_os("TERM").is_none_or(|term| term != OsStr::new("dumb"))
+}
+
+/// The whole environment, as it came.
+pub(crate) fn all() -> Vec<(OsString, OsString)> {
+    env::vars_os().collect()
+}
+
+/// The current directory, symlinks resolved.
+pub(crate) fn current_dir() -> io::Result<PathBuf> {
+    env::current_dir()?.canonicalize()
+}
+
+/// The file that this program was started from.
+pub(crate) fn own_program() -> io::Result<PathBuf> {
+    env::current_exe()
+}
+
+/// The user's home directory, as the environment says.
+pub(crate) fn home() -> Option<PathBuf> {
+    env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
+}

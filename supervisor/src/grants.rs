@@ -1,0 +1,332 @@
+//! What the flags of `run` mean: words in, parts of a sandbox [`Spec`] out. Pure: the current
+//! directory and the look at the file system are arguments. Which program runs, and what its
+//! interpreter needs, is not decided here (`plugbay_sandbox::resolve`).
+//!
+//! [`Spec`]: plugbay_sandbox::Spec
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use plugbay_sandbox::{
+    Access, Base, EnvGrant, FileGrant, Level, Limits, Network, NetworkMode, Profile,
+};
+
+use crate::{
+    args::{FileWords, LevelWord, LimitWords, ProfileWord, ReachWords, Run},
+    failure::Failure,
+    spelling::{EnvWord, NetWord},
+};
+
+/// What must be known of the world to understand the words.
+pub(crate) struct World<'a> {
+    /// The current directory, symlinks resolved.
+    pub(crate) current_dir: &'a Path,
+    /// Resolves a path to an absolute one without symlinks, as [`Path::canonicalize`] does.
+    pub(crate) canonical: &'a dyn Fn(&Path) -> io::Result<PathBuf>,
+}
+
+impl fmt::Debug for World<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").field("current_dir", &self.current_dir).finish_non_exhaustive()
+    }
+}
+
+/// What is opened, bounded and required.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Grants {
+    /// Files and directories, each path once.
+    pub(crate) files: Vec<FileGrant>,
+    /// Whether the system's programs are there.
+    pub(crate) base: Base,
+    /// The network.
+    pub(crate) network: Network,
+    /// Unix sockets that can be reached.
+    pub(crate) unix_sockets: Vec<PathBuf>,
+    /// Variables beyond the harmless ones.
+    pub(crate) env: Vec<EnvGrant>,
+    /// Limits, the defaults filled in.
+    pub(crate) limits: Limits,
+    /// What must hold.
+    pub(crate) level: Level,
+    /// Which system calls are allowed.
+    pub(crate) profile: Profile,
+    /// Where the command runs.
+    pub(crate) workdir: PathBuf,
+}
+
+/// Understands the flags of `run`.
+pub(crate) fn understand(typed: &Run, world: &World<'_>) -> Result<Grants, Failure> {
+    let files = files(&typed.files, world)?;
+    let workdir = workdir(typed.workdir.as_deref(), &files, world)?;
+    Ok(Grants {
+        base: if typed.files.bare { Base::Bare } else { Base::System },
+        network: network(&typed.reach.net)?,
+        unix_sockets: sockets(&typed.reach, world)?,
+        env: typed.reach.env.iter().map(variable).collect(),
+        limits: limits(&typed.limits),
+        level: level(typed.level),
+        profile: profile(typed.profile),
+        files,
+        workdir,
+    })
+}
+
+/// The grants of `--read`, `--exec` and `--write`: absolute, and each path once with the most that
+/// was asked for it.
+pub(crate) fn files(typed: &FileWords, world: &World<'_>) -> Result<Vec<FileGrant>, Failure> {
+    let asked = [
+        ("--read", Access::Read, &typed.read),
+        ("--exec", Access::Exec, &typed.exec),
+        ("--write", Access::Write, &typed.write),
+    ];
+    let mut grants: Vec<FileGrant> = Vec::new();
+    for (flag, access, paths) in asked {
+        for path in paths {
+            let path = resolve(flag, path, world)?;
+            match grants.iter_mut().find(|grant| grant.path == path) {
+                Some(grant) => grant.access = grant.access.max(access),
+                None => grants.push(FileGrant::requested(path, access)),
+            }
+        }
+    }
+    Ok(grants)
+}
+
+fn sockets(typed: &ReachWords, world: &World<'_>) -> Result<Vec<PathBuf>, Failure> {
+    typed.unix.iter().map(|path| resolve("--unix", path, world)).collect()
+}
+
+fn resolve(flag: &str, path: &Path, world: &World<'_>) -> Result<PathBuf, Failure> {
+    (world.canonical)(&world.current_dir.join(path)).map_err(|error| {
+        let failure = Failure::usage(format!("{flag} `{}`: {error}", path.display()));
+        if error.kind() != io::ErrorKind::NotFound {
+            return failure;
+        }
+        failure.hint("a grant opens what exists; create the file or directory first")
+    })
+}
+
+/// The network: one mode, or a set of ports.
+fn network(words: &[NetWord]) -> Result<Network, Failure> {
+    let mut network = Network::default();
+    for word in words {
+        let mode = match word {
+            NetWord::None => NetworkMode::None,
+            NetWord::Loopback => NetworkMode::Loopback,
+            NetWord::Full => NetworkMode::Full,
+            NetWord::Port(port) => {
+                network.connect.insert(*port);
+                NetworkMode::Ports
+            }
+            NetWord::Host(host, port) => {
+                network.connect.insert(*port);
+                network.hosts.insert(host.clone());
+                NetworkMode::Ports
+            }
+            NetWord::Listen(port) => {
+                network.listen.insert(*port);
+                NetworkMode::Ports
+            }
+        };
+        let first = std::ptr::eq(word, words.first().unwrap_or(word));
+        if !first && network.mode != mode {
+            return Err(Failure::usage("the --net flags contradict each other")
+                .hint("give one of none, loopback, full; or any number of ports"));
+        }
+        network.mode = mode;
+    }
+    Ok(network)
+}
+
+fn variable(word: &EnvWord) -> EnvGrant {
+    match &word.value {
+        Some(value) => EnvGrant::Set(word.name.clone(), value.clone()),
+        None => EnvGrant::Inherit(word.name.clone()),
+    }
+}
+
+fn limits(typed: &LimitWords) -> Limits {
+    let default = Limits::default();
+    let pick = |typed: Option<crate::spelling::Bound<u64>>, default| {
+        typed.map_or(default, crate::spelling::Bound::into_option)
+    };
+    Limits {
+        memory: pick(typed.memory, default.memory),
+        pids: pick(typed.pids, default.pids),
+        cpu_milli: pick(typed.cpu, default.cpu_milli),
+        cpu_time: typed.cpu_time.map_or(default.cpu_time, |bound| bound.into_option()),
+        wall: typed.wall.map_or(default.wall, |bound| bound.into_option()),
+        open_files: pick(typed.open_files, default.open_files),
+        file_size: pick(typed.file_size, default.file_size),
+        tmp_size: typed.tmp_size.unwrap_or(default.tmp_size),
+    }
+}
+
+/// The level as the sandbox has it.
+pub(crate) fn level(word: LevelWord) -> Level {
+    match word {
+        LevelWord::Strict => Level::Strict,
+        LevelWord::Standard => Level::Standard,
+        LevelWord::None => Level::None,
+    }
+}
+
+fn profile(word: ProfileWord) -> Profile {
+    match word {
+        ProfileWord::Default => Profile::Default,
+        ProfileWord::Ci => Profile::Ci,
+    }
+}
+
+/// Where the command runs: where it was told to, or here if here is granted, or in `/tmp`.
+fn workdir(
+    typed: Option<&Path>,
+    files: &[FileGrant],
+    world: &World<'_>,
+) -> Result<PathBuf, Failure> {
+    let private = Path::new("/tmp");
+    let granted = |path: &Path| files.iter().any(|grant| path.starts_with(&grant.path));
+    let Some(typed) = typed else {
+        let here = if granted(world.current_dir) { world.current_dir } else { private };
+        return Ok(here.to_owned());
+    };
+    let path = resolve("--workdir", typed, world)?;
+    if path != private && path.starts_with(private) && !granted(&path) {
+        let shown = path.display();
+        return Err(Failure::usage(format!("--workdir `{shown}` is not in the private /tmp"))
+            .hint(format!("grant it: --read {shown} or --write {shown}")));
+    }
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Plugbay, Verb};
+
+    /// `/here` and a few more exist; `/link` leads to `/real`.
+    fn canonical(path: &Path) -> io::Result<PathBuf> {
+        let path = path.components().filter(|part| part.as_os_str() != ".").collect::<PathBuf>();
+        match path.to_str() {
+            Some("/link") => Ok("/real".into()),
+            Some(
+                "/here" | "/here/sub" | "/real" | "/srv" | "/srv/s" | "/tmp" | "/tmp/x" | "/usr",
+            ) => Ok(path),
+            _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+        }
+    }
+
+    fn meant(flags: &[&str]) -> Result<Grants, Failure> {
+        let words = ["plugbay", "run"].iter().chain(flags).chain(&["--", "true"]);
+        let Verb::Run(run) = Plugbay::try_parse_from(words).unwrap().verb else {
+            panic!("not a run")
+        };
+        understand(&run, &World { current_dir: Path::new("/here"), canonical: &canonical })
+    }
+
+    fn grant(path: &str, access: Access) -> FileGrant {
+        FileGrant::requested(path, access)
+    }
+
+    #[test]
+    fn nothing_typed_means_deny_by_default() {
+        let grants = meant(&[]).unwrap();
+        assert_eq!(grants.files, []);
+        assert_eq!(grants.base, Base::System);
+        assert_eq!(grants.network, Network::default());
+        assert_eq!(grants.limits, Limits::default());
+        assert_eq!(grants.level, Level::Standard);
+        assert_eq!(grants.workdir, Path::new("/tmp"));
+    }
+
+    #[test]
+    fn relative_paths_and_links_become_real_ones() {
+        let grants = meant(&["--read", ".", "--read", "sub", "--exec", "/link"]).unwrap();
+        assert_eq!(
+            grants.files,
+            [
+                grant("/here", Access::Read),
+                grant("/here/sub", Access::Read),
+                grant("/real", Access::Exec),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_path_granted_twice_gets_the_most_that_was_asked() {
+        let grants = meant(&["--write", ".", "--read", "."]).unwrap();
+        assert_eq!(grants.files, [grant("/here", Access::Write)]);
+    }
+
+    #[test]
+    fn what_does_not_exist_cannot_be_granted() {
+        let failure = meant(&["--write", "out"]).unwrap_err();
+        insta::assert_snapshot!(format!("{}\n{}", failure.message, failure.hint.unwrap()), @"
+        --write `out`: entity not found
+        a grant opens what exists; create the file or directory first
+        ");
+        assert!(meant(&["--unix", "/run/none.sock"]).is_err());
+    }
+
+    #[test]
+    fn the_current_directory_is_kept_when_granted() {
+        assert_eq!(meant(&["--read", "."]).unwrap().workdir, Path::new("/here"));
+        assert_eq!(meant(&["--read", "sub"]).unwrap().workdir, Path::new("/tmp"));
+        assert_eq!(meant(&["--workdir", "/usr"]).unwrap().workdir, Path::new("/usr"));
+    }
+
+    #[test]
+    fn the_hosts_tmp_is_no_working_directory_unless_granted() {
+        assert!(meant(&["--workdir", "/tmp/x"]).is_err());
+        assert_eq!(meant(&["--workdir", "/tmp"]).unwrap().workdir, Path::new("/tmp"));
+        let granted = meant(&["--workdir", "/tmp/x", "--write", "/tmp/x"]).unwrap();
+        assert_eq!(granted.workdir, Path::new("/tmp/x"));
+    }
+
+    #[test]
+    fn ports_add_up() {
+        let words = ["--net", "443", "--net", "db.example.org:5432", "--net", "listen:8080"];
+        let network = meant(&words).unwrap().network;
+        assert_eq!(network.mode, NetworkMode::Ports);
+        assert_eq!(network.connect, [443, 5432].into());
+        assert_eq!(network.listen, [8080].into());
+        assert_eq!(network.hosts, ["db.example.org".to_owned()].into());
+    }
+
+    #[test]
+    fn modes_do_not_mix() {
+        for pair in [["none", "full"], ["loopback", "443"], ["443", "none"], ["full", "listen:1"]] {
+            assert!(meant(&["--net", pair[0], "--net", pair[1]]).is_err(), "{pair:?}");
+        }
+        assert_eq!(meant(&["--net", "none"]).unwrap().network, Network::default());
+        let twice = meant(&["--net", "full", "--net", "full"]).unwrap().network;
+        assert_eq!(twice.mode, NetworkMode::Full);
+    }
+
+    #[test]
+    fn limits_are_replaced_or_lifted_one_by_one() {
+        let words = ["--memory", "none", "--pids", "9", "--cpu", "0.5", "--wall", "2m"];
+        let limits = meant(&words).unwrap().limits;
+        assert_eq!(limits.memory, None);
+        assert_eq!(limits.pids, Some(9));
+        assert_eq!(limits.cpu_milli, Some(500));
+        assert_eq!(limits.wall, Some(std::time::Duration::from_secs(120)));
+        assert_eq!(limits.open_files, Limits::default().open_files);
+    }
+
+    #[test]
+    fn variables_are_inherited_or_set() {
+        let env = meant(&["--env", "TOKEN", "--env", "A=1=2"]).unwrap().env;
+        assert_eq!(
+            env,
+            [
+                EnvGrant::Inherit("TOKEN".to_owned()),
+                EnvGrant::Set("A".to_owned(), "1=2".to_owned()),
+            ]
+        );
+    }
+}

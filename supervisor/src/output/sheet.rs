@@ -1,0 +1,45 @@
+//! What was enforced, as lines for people: one per layer, the reason behind what does not hold.
+
+use plugbay_sandbox::{Enforcement, LayerReport, Status, TreeKill};
+
+use super::{
+    Brush, Tone,
+    neutral::{self, Lines},
+};
+
+/// The whole report of one start.
+pub(crate) fn enforcement(enforcement: &Enforcement, brush: Brush) -> String {
+    let mut out: String = enforcement.layers.iter().map(|it| layer(it, brush)).collect();
+    out.push_str(&format!("  {:<20}{}\n", "tree kill", tree_kill(enforcement.tree_kill)));
+    for note in &enforcement.notes {
+        out.push_str(&format!("  {}\n", neutral::text(note, Lines::Escape)));
+    }
+    out
+}
+
+/// One layer on one line.
+pub(crate) fn layer(report: &LayerReport, brush: Brush) -> String {
+    let (tone, word) = status(report.status);
+    let why = neutral::text(&report.why, Lines::Escape);
+    let word = brush.paint(tone, &format!("{word:<11}"));
+    format!("{}\n", format!("  {:<20}{word}{why}", report.layer.name()).trim_end())
+}
+
+/// A status as a word with a tone.
+pub(crate) fn status(status: Status) -> (Tone, &'static str) {
+    match status {
+        Status::Enforced => (Tone::Good, "enforced"),
+        Status::Partial => (Tone::Warn, "partial"),
+        Status::Absent => (Tone::Bad, "absent"),
+        Status::NotWanted => (Tone::Note, "not wanted"),
+    }
+}
+
+/// How the tree is killed, in words.
+pub(crate) fn tree_kill(kill: TreeKill) -> &'static str {
+    match kill {
+        TreeKill::CgroupKill => "cgroup.kill",
+        TreeKill::PidNamespace => "with the pid namespace",
+        TreeKill::Sweep => "by sweeping /proc",
+    }
+}

@@ -1,0 +1,10 @@
+//! The built `plugbay` command, as a user meets it: status, stdout and stderr of whole processes.
+//!
+//! What single functions decide is tested beside them; here is only what needs the real binary.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that fails fails its test")]
+
+mod call;
+mod data;
+mod invocation;
+mod run;
+mod talk;

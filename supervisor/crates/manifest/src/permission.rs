@@ -91,6 +91,24 @@ pub enum FilesystemPermission {
     },
 }
 
+impl FilesystemPermission {
+    /// The first path below the plugin's directory that a link leads out of it.
+    ///
+    /// `./data` reads as harmless, and is not if the plugin ships `data` as a link to `/root`. Looks
+    /// at the file system; a path that is not there leads nowhere.
+    #[must_use]
+    pub fn stray(&self, plugin: &Path) -> Option<&GrantPath> {
+        let Self::Paths { read, write, exec } = self else { return None };
+        let plugin = plugin.canonicalize().unwrap_or_else(|_| plugin.to_owned());
+        read.iter().chain(write).chain(exec).find(|path| match path {
+            GrantPath::Plugin(rest) => {
+                plugin.join(rest).canonicalize().is_ok_and(|real| !real.starts_with(&plugin))
+            }
+            GrantPath::Absolute(_) | GrantPath::Home(_) => false,
+        })
+    }
+}
+
 /// A path in a permission, as the manifest means it. Never has a `..`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GrantPath {
@@ -186,5 +204,33 @@ impl fmt::Display for EnvGrant {
 impl Serialize for EnvGrant {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_link_out_of_the_plugins_directory_is_a_stray() {
+        let temp = tempfile::tempdir().unwrap();
+        let plugin = temp.path().join("plugin");
+        std::fs::create_dir_all(plugin.join("real")).unwrap();
+        symlink("/etc", plugin.join("out")).unwrap();
+        symlink("real", plugin.join("inside")).unwrap();
+        let asks = |path: GrantPath| FilesystemPermission::Paths {
+            read: vec![GrantPath::Plugin("real".into()), GrantPath::Absolute("/etc".into())],
+            write: vec![path],
+            exec: Vec::new(),
+        };
+        for fine in ["inside", "missing", "", "real"] {
+            assert_eq!(asks(GrantPath::Plugin(fine.into())).stray(&plugin), None, "{fine}");
+        }
+        for stray in ["out", "out/passwd"] {
+            let path = GrantPath::Plugin(stray.into());
+            assert_eq!(asks(path.clone()).stray(&plugin), Some(&path));
+        }
     }
 }

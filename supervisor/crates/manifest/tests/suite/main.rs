@@ -5,6 +5,7 @@ mod discovery;
 mod error;
 mod hostile;
 mod parse;
+mod reference;
 
 use std::path::Path;
 

@@ -7,9 +7,12 @@ mod failed;
 mod report;
 mod request;
 
-use std::{io, process::ExitCode};
+use std::{io, process::ExitCode, sync::Arc, time::Duration};
 
-use plugbay::{CallError, CancellationToken, Host, LogLevel, LogRecord, LogSource, Progress};
+use plugbay::{
+    CallError, CallErrorKind, CancellationToken, Death, EventKind, Events, Host, LogLevel,
+    LogRecord, LogSource, Progress,
+};
 use serde_json::value::RawValue;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -21,6 +24,9 @@ use crate::{
     failure::Failure,
     output::{Format, Outcome, Terminal, Tone, sheet},
 };
+
+/// How long the story of a death is waited for.
+const STORY: Duration = Duration::from_secs(1);
 
 /// Calls, and prints the result.
 pub(crate) fn run(typed: &Call, terminal: Terminal) -> Outcome {
@@ -36,6 +42,7 @@ pub(crate) fn run(typed: &Call, terminal: Terminal) -> Outcome {
 
 async fn serve(typed: &Call, request: Request, report: Report, terminal: Terminal) -> Outcome {
     let host = start(&request, typed.verbose, terminal).await?;
+    let events = host.subscribe();
     let interrupted = CancellationToken::new();
     let outcome = {
         let call = call(&host, &request, &interrupted, terminal);
@@ -50,19 +57,22 @@ async fn serve(typed: &Call, request: Request, report: Report, terminal: Termina
     };
     terminal.progress_done();
     let enforcement = host.enforcement(request.name()).await;
-    let deaths = host.deaths(request.name()).await;
+    let death = match &outcome {
+        Err(error) => death(error, events).await,
+        Ok(_) => None,
+    };
     if let (true, Some(enforcement)) = (typed.verbose, &enforcement) {
         terminal.say_painted(sheet::enforcement(enforcement, terminal.on_stderr()).trim_end());
     }
     host.shutdown().await;
-    report.write(&outcome, enforcement.as_deref(), deaths.last().map(AsRef::as_ref))?;
+    report.write(&outcome, enforcement.as_deref(), death.as_deref())?;
     match outcome {
         Ok(result) => {
             terminal.result(&result, Format::from_flag(typed.json))?;
             Ok(Exit::Ok.into())
         }
         Err(_) if interrupted.is_cancelled() => Ok(ExitCode::from(exit::of_signal(libc::SIGINT))),
-        Err(error) => Err(failed::explain(&error, deaths.last().map(AsRef::as_ref), typed.level)),
+        Err(error) => Err(failed::explain(&error, death.as_deref(), typed.level)),
     }
 }
 
@@ -101,6 +111,26 @@ async fn call(
         call = call.on_progress(move |progress| terminal.progress(&in_words(&progress)));
     }
     call.send_raw().await
+}
+
+/// How the plugin ended, if its end is why the call failed. The call fails as soon as the end is
+/// seen; the whole story of it may come a moment later.
+async fn death(error: &CallError, mut events: Events) -> Option<Arc<Death>> {
+    let ended = matches!(
+        error.kind(),
+        CallErrorKind::Crashed { .. }
+            | CallErrorKind::Unavailable { .. }
+            | CallErrorKind::Quarantined { .. }
+    );
+    let story = async {
+        while let Some(event) = events.next().await {
+            if let EventKind::Died(death) = event.kind {
+                return Some(death);
+            }
+        }
+        None
+    };
+    if ended { tokio::time::timeout(STORY, story).await.ok().flatten() } else { None }
 }
 
 /// Progress as far as the plugin tells it.

@@ -138,3 +138,12 @@ fn an_interruption_cancels_the_call() {
 fn verbose_shows_what_was_enforced() {
     call(&["echo", "--verbose"]).fails(0, "seccomp             enforced");
 }
+
+#[test]
+fn strict_starts_whole_or_refuses_with_code_7() {
+    let left = call(&["echo", "--level", "strict"]);
+    match left.code {
+        Some(0) => {}
+        _ => left.fails(7, "hint: `plugbay doctor` shows"),
+    }
+}

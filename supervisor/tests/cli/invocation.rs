@@ -38,11 +38,18 @@ impl Left {
 }
 
 /// The binary, with nothing of our environment but a search path.
-#[expect(clippy::disallowed_methods, reason = "the program under test is started as a user does")]
 pub(crate) fn plugbay(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_plugbay"));
-    command.args(args).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut command = program(env!("CARGO_BIN_EXE_plugbay"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// Any program in the same way, with pipes.
+#[expect(clippy::disallowed_methods, reason = "the program under test is started as a user does")]
+pub(crate) fn program(name: &str) -> Command {
+    let mut command = Command::new(name);
+    command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 

@@ -1,7 +1,7 @@
 //! `plugbay run` as a shell sees it, and `doctor`, which starts real canaries.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     os::unix::fs::PermissionsExt as _,
 };
 
@@ -10,7 +10,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::invocation::{finish, plugbay, run, run_in, run_with_input};
+use crate::invocation::{finish, plugbay, program, run, run_in, run_with_input};
 
 fn sh(script: &str) -> Vec<&str> {
     vec!["run", "--", "sh", "-c", script]
@@ -86,7 +86,10 @@ fn files_are_closed_until_granted() {
 fn the_working_directory_is_here_if_granted_else_tmp() {
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path().canonicalize().unwrap();
-    assert_eq!(run_in(&here, &["run", "--", "pwd"]).ok(), "/tmp\n");
+    // Without a mount namespace a private directory stands in for /tmp.
+    let private = run_in(&here, &["run", "--", "sh", "-c", "pwd; echo $TMPDIR"]).ok();
+    let (workdir, tmp) = private.split_once('\n').unwrap();
+    assert_eq!(workdir, tmp.trim_end());
     let granted = run_in(&here, &["run", "--read", ".", "--", "pwd"]).ok();
     assert_eq!(granted.trim_end(), here.to_str().unwrap());
 }
@@ -102,6 +105,24 @@ fn signals_are_forwarded() {
     line.clear();
     stdout.read_line(&mut line).unwrap();
     assert_eq!(line, "caught\n");
+    assert_eq!(finish(child).code, Some(3));
+}
+
+#[test]
+fn what_the_terminal_sends_reaches_the_command_and_nothing_else() {
+    let script = "trap 'echo caught; exit 3' INT; sleep 60 & echo ready; wait $!";
+    let words = format!("exec {} run -- sh -c \"{script}\"", env!("CARGO_BIN_EXE_plugbay"));
+    let words = words.replace("$!", "\\$!");
+    let mut child = program("script").args(["-qec", &words, "/dev/null"]).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut keyboard = child.stdin.take().unwrap();
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line.trim_end(), "ready");
+    keyboard.write_all(b"\x03").unwrap();
+    line.clear();
+    stdout.read_line(&mut line).unwrap();
+    assert!(line.ends_with("caught\r\n"), "{line:?}");
     assert_eq!(finish(child).code, Some(3));
 }
 
@@ -126,8 +147,8 @@ fn the_wall_limit_asks_and_then_kills() {
 fn a_limit_that_kills_is_named() {
     let left = run(&["run", "--cpu-time", "1s", "--", "sh", "-c", "while :; do :; done"]);
     left.fails(152, "processor time limit of 1s");
-    let script = "head -c 2097152 /dev/zero > /tmp/big";
-    let report = report(&["--file-size", "1MiB", "--", "sh", "-c", &format!("exec {script}")]);
+    let script = "exec head -c 2097152 /dev/zero > $TMPDIR/big";
+    let report = report(&["--file-size", "1MiB", "--", "sh", "-c", script]);
     assert_eq!(report["outcome"]["signal"], "SIGXFSZ", "{report:#}");
     assert_eq!(report["outcome"]["cause"], "file-size");
 }

@@ -52,7 +52,11 @@ fn exit(kind: &CallErrorKind, death: Option<&Death>, level: LevelWord) -> Exit {
 /// Whether it was the level that refused: no step of sealing failed, and the kernel was not asked.
 fn not_started(death: Option<&Death>, level: LevelWord) -> Exit {
     match death.map(|death| &death.cause) {
-        Some(Cause::Launch { errno: 0, .. }) if level == LevelWord::Strict => Exit::Denied,
+        Some(Cause::Launch { errno: 0, stage, .. })
+            if level == LevelWord::Strict && stage == "start" =>
+        {
+            Exit::Denied
+        }
         _ => Exit::NotStarted,
     }
 }

@@ -44,7 +44,7 @@ class Peer:
     """A process that answers one line with one line."""
 
     def __init__(self, code: str) -> None:
-        self.process = subprocess.Popen(  # noqa: S603 - our own code, above
+        self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", code, str(SOURCE)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

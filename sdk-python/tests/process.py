@@ -25,6 +25,7 @@ class Process:
             "PYTHONPATH": os.pathsep.join((str(SOURCE), str(SOURCE.parent))),
             "PYTHONWARNINGS": "error",
         }
+        environment.pop("PYTHONUNBUFFERED", None)  # or what is printed early is out at once
         environment.update(options.pop("env", {}))
         self.child = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(script), *arguments],

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from plugbay._errors import Cancelled
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     from plugbay._call import Call, Ticket
 
+    Outcome = tuple[Any, Optional[BaseException]]
+    Begin = Callable[[], Coroutine[Any, Any, Any]]
+    Done = Callable[[Call, Any, Optional[BaseException]], None]
+
 
 class Loop:
     """Runs coroutines for the threads that have none."""
@@ -26,7 +30,7 @@ class Loop:
     def __init__(self) -> None:
         """Start the thread."""
         self._loop = asyncio.new_event_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Outcome]] = set()
         self._thread = Thread(target=self._run, name="plugbay-async", daemon=True)
         self._thread.start()
 
@@ -39,13 +43,8 @@ class Loop:
         """Run a coroutine to its end, blocking this thread meanwhile."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
-    def start(
-        self,
-        call: Call,
-        begin: Callable[[], Coroutine[Any, Any, Any]],
-        done: Callable[[Call, Any, BaseException | None], None],
-    ) -> None:
-        """Run a handler as a task, to report to ``done`` once it has ended."""
+    def start(self, call: Call, begin: Begin, done: Done) -> None:
+        """Run a handler as a task; ``done`` hears how it ended."""
         self._loop.call_soon_threadsafe(self._start, call, begin, done)
 
     async def wait(self, ticket: Ticket, timeout: float | None) -> bool:
@@ -75,38 +74,33 @@ class Loop:
         self._loop.run_forever()
         for task in self._tasks:
             task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
+        if self._tasks:
+            self._loop.run_until_complete(asyncio.wait(self._tasks))
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
-    def _start(
-        self,
-        call: Call,
-        begin: Callable[[], Coroutine[Any, Any, Any]],
-        done: Callable[[Call, Any, BaseException | None], None],
-    ) -> None:
-        task = self._loop.create_task(_serve(call, begin, done))
+    def _start(self, call: Call, begin: Begin, done: Done) -> None:
+        def ended(task: asyncio.Task[Outcome]) -> None:
+            self._tasks.discard(task)
+            # A task cancelled before its first step never gets to `_outcome`.
+            done(call, *((None, Cancelled()) if task.cancelled() else task.result()))
+
+        task = self._loop.create_task(_outcome(begin))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(ended)
         call.cancel_task = lambda: self._cancel(task)
         if call.cancelled:
             task.cancel()
 
-    def _cancel(self, task: asyncio.Task[None]) -> None:
+    def _cancel(self, task: asyncio.Task[Outcome]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended, and so has the task
             self._loop.call_soon_threadsafe(task.cancel)
 
 
-async def _serve(
-    call: Call,
-    begin: Callable[[], Coroutine[Any, Any, Any]],
-    done: Callable[[Call, Any, BaseException | None], None],
-) -> None:
+async def _outcome(begin: Begin) -> Outcome:
     try:
-        result = await begin()
+        return await begin(), None
     except asyncio.CancelledError:
-        done(call, None, Cancelled())
+        return None, Cancelled()
     except BaseException as error:  # noqa: BLE001 - whatever it is, the call is answered
-        done(call, None, error)
-    else:
-        done(call, result, None)
+        return None, error

@@ -11,7 +11,7 @@ from plugbay._errors import UNAVAILABLE, CallError, InvalidParams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, Final
 
     from plugbay._context import Context
@@ -22,24 +22,30 @@ _CO_COROUTINE: Final = 0x80
 class Method:
     """A function of the plugin, and what was learned of it when it was registered."""
 
-    __slots__ = ("context", "function", "is_async", "name", "slow")
+    __slots__ = ("context", "function", "is_async", "name", "place", "slow")
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         """Look at ``function``, without importing ``inspect`` if it is a plain one."""
         self.name = name
         self.function = function
-        self.context = _context_parameter(function)
+        names, positional = _parameters(function)
+        self.context = _context_parameter(names)
+        #: Where the context stands among arguments given by position.
+        self.place = positional.index(self.context) if self.context in positional else None
         self.is_async = _is_async(function)
         self.slow = 0  # how many of its last calls were, see `_crew`
 
     def invoke(self, params: dict[str, Any] | list[Any] | None, context: Context | None) -> Any:
         """Call the function; parameters that do not fit are the caller's mistake."""
-        listed = params if type(params) is list else ()
+        listed: Sequence[Any] = params if type(params) is list else ()
         named = params if type(params) is dict else {}
         if self.context is not None:
             if self.context in named:
                 raise InvalidParams(f"{self.name} has no parameter `{self.context}`")
-            named = {**named, self.context: context}
+            if self.place is not None and len(listed) >= self.place:
+                listed = [*listed[: self.place], context, *listed[self.place :]]
+            else:
+                named = {**named, self.context: context}
         try:
             return self.function(*listed, **named)
         except TypeError as error:
@@ -155,24 +161,30 @@ class Outbox:
             ticket.settle(error=CallError(UNAVAILABLE, "the host is gone"))
 
 
-def _context_parameter(function: Callable[..., Any]) -> str | None:
-    """Find the parameter that takes the context: annotated so, or called ``ctx``."""
+def _parameters(function: Callable[..., Any]) -> tuple[dict[str, Any], list[str]]:
+    """List the parameters with their annotations, and those that have a position."""
     try:
         code = function.__code__
-        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         notes = function.__annotations__
     except AttributeError:  # a class, a partial, an instance with `__call__`
         import inspect  # noqa: PLC0415 - rare, and dear to import
 
-        parameters = inspect.signature(function).parameters
-        names = tuple(parameters)
-        notes = {name: parameter.annotation for name, parameter in parameters.items()}
+        found = inspect.signature(function).parameters.values()
+        placed = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        positional = [parameter.name for parameter in found if parameter.kind in placed]
+        return {parameter.name: parameter.annotation for parameter in found}, positional
     except NameError:  # Python 3.14 could not evaluate an annotation
-        notes = {}
-    for name in names:
-        note = notes.get(name)
+        code, notes = function.__code__, {}
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    first = 1 if hasattr(function, "__self__") else 0
+    return {name: notes.get(name) for name in names}, list(names[first : code.co_argcount])
+
+
+def _context_parameter(names: dict[str, Any]) -> str | None:
+    """Find the parameter that takes the context: annotated so, or called ``ctx``."""
+    for name, note in names.items():
         if isinstance(note, type):
-            note = note.__name__ if note.__module__.startswith("plugbay.") else None
+            note = note.__name__ if note.__module__.startswith("plugbay.") else None  # noqa: PLW2901
         if isinstance(note, str) and note.strip("\"'").rpartition(".")[2] == "Context":
             return name
     return "ctx" if "ctx" in names else None

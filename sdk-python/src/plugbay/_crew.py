@@ -236,11 +236,8 @@ class Crew:
         """Make sure a thread is left to read if this one runs a call."""
         if self._threads > self._running + 1:
             return True
-        from threading import Thread  # noqa: PLC0415 - not before the first call
-
         try:
-            name = f"plugbay-{self._threads}"
-            Thread(target=self._follow, name=name, daemon=True).start()
+            self._start()
         except RuntimeError:
             # A limit of the sandbox. Make do with the threads there are.
             self.limit = max(1, self._running)
@@ -248,6 +245,12 @@ class Crew:
             return self.alone
         self._threads += 1
         return True
+
+    def _start(self) -> None:
+        """Start one more thread."""
+        from threading import Thread  # noqa: PLC0415 - not before the first call
+
+        Thread(target=self._follow, name=f"plugbay-{self._threads}", daemon=True).start()
 
     def _next(self) -> Call | None:
         """End a call; the thread takes one that waited, if any."""

@@ -69,6 +69,7 @@ class Session:
         self._opened = False  # by `initialized`, only after which we may ask
         self._left = False
         self._loop: Loop | None = None
+        self._loop_mutex = allocate_lock()
         self._home = 0
         self._home_out = False
         self._ended = allocate_lock()
@@ -87,6 +88,7 @@ class Session:
         if self._state == "open":
             self._plugin.stopped(self._finish)
         self._stop_loop()
+        self._channel.close()
 
     # What the crew asks of us.
 
@@ -270,6 +272,10 @@ class Session:
 
     def _accept(self, method: Method, id_: int | str | None, params: Any) -> Call | None:
         """Take a call on, or refuse it at once."""
+        if id_ in self._inflight:
+            # Not under this id: that answer is the running call's.
+            self._refuse(None, PluginError(_errors.INVALID_REQUEST, f"id {id_!r} is in use"))
+            return None
         call = Call(id_, method, params, {})
         try:
             if type(params) is dict and "_meta" in params:
@@ -291,8 +297,6 @@ class Session:
 
     def _make_room(self, call: Call) -> None:
         """Refuse a call over the limits."""
-        if call.id in self._inflight:
-            raise PluginError(_errors.INVALID_REQUEST, "that id is of a call still running")
         busy = self._crew.backlog() if call.id is None else len(self._inflight)
         limit = self._max_inflight
         if busy >= limit:
@@ -453,9 +457,7 @@ class Session:
         self._max_inflight = limits.get("maxInflight", self._max_inflight)
         self.config = offer.get("config")
         if self._plugin.is_async:
-            from plugbay._async import Loop  # noqa: PLC0415 - dear, and rarely needed
-
-            self._loop = Loop()
+            self._start_loop()
         self._plugin.started(ctx, self._finish)
         self._crew.limit = max(1, min(self._threads, self._max_inflight))
         self._methods = self._plugin.methods
@@ -478,11 +480,15 @@ class Session:
 
     def _finish(self, coroutine: Any) -> Any:
         """Run a coroutine for a thread that has no event loop."""
-        if self._loop is None:
-            from plugbay._async import Loop  # noqa: PLC0415 - dear, and rarely needed
+        return self._start_loop().run(coroutine)
 
-            self._loop = Loop()
-        return self._loop.run(coroutine)
+    def _start_loop(self) -> Loop:
+        from plugbay._async import Loop  # noqa: PLC0415 - dear, and rarely needed
+
+        with self._loop_mutex:
+            if self._loop is None:
+                self._loop = Loop()
+            return self._loop
 
     def _stop_loop(self) -> None:
         if self._loop is not None:

@@ -21,7 +21,8 @@ MAX_DEPTH: Final = 128
 _CHUNK: Final = 64 << 10
 _SALVAGE: Final = 4 << 10
 _NEVER_DEEP: Final = 2 * MAX_DEPTH
-_NOT_A_BRACKET: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKET: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
 class Unreadable(PluginError):
@@ -150,17 +151,17 @@ def deeper_than(frame: bytes, limit: int) -> bool:
     """Tell whether a JSON text nests deeper than ``limit``, without parsing it.
 
     Works at the speed of ``bytes`` methods: strings are cut out, then whatever
-    is not a bracket, then one level of nesting per turn.
+    is not a bracket, then the innermost level of nesting, ``limit`` times.
     """
     if frame.count(b"[") + frame.count(b"{") <= limit:
         return False
     if b"\\" in frame:
         frame = frame.replace(b"\\\\", b"").replace(b'\\"', b"")
-    brackets = b"".join(frame.split(b'"')[::2]).translate(None, _NOT_A_BRACKET)
+    brackets = b"".join(frame.split(b'"')[::2]).translate(_BRACKETS, _NO_BRACKET)
     for _ in range(limit):
         if not brackets:
             return False
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        brackets = brackets.replace(b"[]", b"")
     return bool(brackets)
 
 

@@ -97,6 +97,7 @@ class Host:
         self._plugins: dict[tuple[str, str], Callable[[Any], Any]] = {}
         self._pending: dict[int, Pending] = {}
         self._last = 0
+        self._stopping = False
         self.stub("host/info", {"name": "plugbay.testing", "version": _VERSION})
         self.stub("host/config.get", config)
         self.stub("host/call", self._call_plugin)
@@ -120,11 +121,10 @@ class Host:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End it: ``shutdown``, then ``exit``; after a failure, just hang up."""
+        """Stop the plugin and hang up; after a failure, just hang up."""
         try:
-            if kind is None and self._thread.is_alive():
-                self._start("shutdown", None).result()
-                self.send({"method": "exit"})
+            if kind is None and self.exit_code is None and not self._stopping:
+                self.stop().result()
         finally:
             self.close()
 
@@ -161,6 +161,11 @@ class Host:
         """Wait for the plugin to say that it still reads, and for all it said before."""
         self._start("$/ping", None).result()
 
+    def stop(self) -> Pending:
+        """Send ``shutdown``, to which the answer comes when nothing runs any more."""
+        self._stopping = True
+        return self._start("shutdown", None)
+
     def open(self) -> None:
         """Start the plugin without a word. For tests of the protocol itself."""
         ours, theirs = socket.socketpair()
@@ -178,13 +183,12 @@ class Host:
 
     def close(self) -> None:
         """Hang up and wait for the plugin to end."""
+        if self._socket.fileno() < 0:
+            return
         self.hang_up()
         self._thread.join(self._timeout)
-        hangs = self._thread.is_alive()
         self._socket.close()
-        if not hangs:
-            self._theirs.close()
-        if hangs and self.exit_code is None:
+        if self._thread.is_alive():
             raise TimeoutError("the plugin does not end")
 
     def send(self, message: Mapping[str, Any]) -> None:
@@ -249,7 +253,10 @@ class Host:
 
     def _read(self, size: int) -> bytes:
         self._socket.settimeout(self._timeout)
-        return self._socket.recv(size)
+        try:
+            return self._socket.recv(size)
+        except ConnectionError:
+            return b""
 
     def _serve(self, session: Any) -> None:
         code = 0
@@ -259,11 +266,12 @@ class Host:
             code = error.code if isinstance(error.code, int) else 1
         finally:
             self._abandoned(code)
+            self._theirs.close()
 
     def _abandoned(self, code: int) -> None:
         if self.exit_code is None:
             self.exit_code = code
-        self._theirs.shutdown(socket.SHUT_RDWR)
+            self._theirs.shutdown(socket.SHUT_RDWR)
 
 
 def _no_stub(name: str) -> Callable[[Any], Any]:

@@ -132,6 +132,10 @@ impl Recipe {
         let environment = kitchen.environment.clone();
         let host_methods = kitchen.host_methods.clone();
         Box::new(move || {
+            if let Some(path) = manifest.permissions.filesystem.stray(&place.dir) {
+                let message = format!("a link leads `{path}` out of the plugin's directory");
+                return Err(refused("grants", message));
+            }
             let env = scrub(&environment, &variables(&manifest));
             let command = resolve(&manifest, &place, env)?;
             let spec = grants::spec(&manifest, &place, command)

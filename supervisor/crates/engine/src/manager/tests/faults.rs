@@ -169,3 +169,16 @@ async fn stderr_becomes_records_and_a_tail() {
     assert!(error.to_string().ends_with(r"its last words: ValueError: \u{1b}[1mbad"), "{error}");
     assert_eq!(lines.lock().unwrap().len(), 2);
 }
+
+#[tokio::test]
+async fn a_link_out_of_the_plugins_directory_is_not_granted() {
+    let asks = "[permissions]\nfilesystem = { write = [\"./data\"] }\n";
+    let plugins = Plugins::new().with("p", asks);
+    std::os::unix::fs::symlink("/etc", plugins.path().join("p/data")).unwrap();
+    let stage = echo();
+    let builder = Host::builder().plugins(plugins.path()).launcher(Arc::new(stage.clone()));
+    let host = builder.start().await.unwrap();
+    let error = host.start_plugin("p").await.unwrap_err().to_string();
+    assert!(error.contains("a link leads `./data` out of the plugin's directory"), "{error}");
+    assert_eq!(stage.launches(), 0);
+}

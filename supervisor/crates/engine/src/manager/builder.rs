@@ -58,6 +58,7 @@ pub struct HostBuilder {
     tune: Option<fn(&mut Policy)>,
     environment: Option<Vec<(OsString, OsString)>>,
     name: Peer,
+    python_sdk: Option<PathBuf>,
     launcher: Option<Arc<dyn Launcher>>,
 }
 
@@ -81,6 +82,7 @@ impl HostBuilder {
                 name: "plugbay".to_owned(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
+            python_sdk: None,
             launcher: None,
         }
     }
@@ -161,6 +163,14 @@ impl HostBuilder {
     #[must_use]
     pub fn name(mut self, name: impl Into<String>, version: impl Into<String>) -> Self {
         self.name = Peer { name: name.into(), version: version.into() };
+        self
+    }
+
+    /// The directory of the Python SDK that plugins with `sdk = "python"` are given. By default the
+    /// one installed with this program.
+    #[must_use]
+    pub fn python_sdk(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.python_sdk = Some(dir.into());
         self
     }
 
@@ -263,6 +273,7 @@ impl HostBuilder {
             host: directory.host.clone(),
             host_methods: directory.methods.names(),
             environment: Arc::new(environment),
+            python_sdk: self.python_sdk,
             starts: Arc::new(Semaphore::new(cores * STARTS_PER_CORE)),
         };
         let (events, _) = broadcast::channel(event::KEPT);

@@ -2,16 +2,17 @@
 
 use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 
-use plugbay_manifest::{Dialect, Framing as Framed, Manifest};
+use plugbay_manifest::{Dialect, Framing as Framed, Manifest, Sdk};
 use plugbay_protocol::{
     Framing, VERSION,
     handshake::{Features, Initialize, Peer, Restart, WireLimits, feature},
     limits,
 };
-use plugbay_sandbox::{EnvGrant, scrub};
+use plugbay_sandbox::{Access, EnvGrant, FileGrant, resolve::resolve, scrub};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
+use super::sdk;
 use crate::{
     lifecycle::{
         restart::{Mode, Policy},
@@ -24,7 +25,7 @@ use crate::{
         death::Cause,
         grants::{self, Command, Place},
         inbound::Services,
-        instance::{Plan, SpecMaker},
+        instance::{Plan, Prepared, SpecMaker},
         session::{Manners, Parts, Settings},
     },
 };
@@ -42,6 +43,7 @@ pub(crate) struct Kitchen {
     pub(crate) host_methods: Vec<String>,
     /// The environment that variables may be passed on from.
     pub(crate) environment: Arc<Vec<(OsString, OsString)>>,
+    pub(crate) python_sdk: Option<PathBuf>,
     /// So many plugins are started at once, so that a host full of them does not stall itself.
     pub(crate) starts: Arc<Semaphore>,
 }
@@ -131,17 +133,20 @@ impl Recipe {
         let place = self.place.clone();
         let environment = kitchen.environment.clone();
         let host_methods = kitchen.host_methods.clone();
+        let python = kitchen.python_sdk.clone();
         Box::new(move || {
             if let Some(path) = manifest.permissions.filesystem.stray(&place.dir) {
                 let message = format!("a link leads `{path}` out of the plugin's directory");
                 return Err(refused("grants", message));
             }
             let env = scrub(&environment, &variables(&manifest));
-            let command = resolve(&manifest, &place, env)?;
+            let mut command = find(&manifest, &place, &environment, env)?;
+            supply(&manifest, &mut command, python)?;
+            let notes = std::mem::take(&mut command.notes);
             let spec = grants::spec(&manifest, &place, command)
                 .map_err(|message| refused("grants", message))?;
-            let told = grants::told(&spec, &manifest, host_methods);
-            Ok((spec, told))
+            let grants = grants::told(&spec, &manifest, host_methods);
+            Ok(Prepared { spec, grants, notes })
         })
     }
 
@@ -185,11 +190,13 @@ fn variables(manifest: &Manifest) -> Vec<EnvGrant> {
         .collect()
 }
 
-/// Finds the program of the manifest's command.
-fn resolve(
+/// Finds the program that will really run. `host` is the environment whose search path counts,
+/// `env` the one that the plugin gets.
+fn find(
     manifest: &Manifest,
     place: &Place,
-    env: Vec<(OsString, OsString)>,
+    host: &[(OsString, OsString)],
+    mut env: Vec<(OsString, OsString)>,
 ) -> Result<Command, Cause> {
     let (name, args) = manifest
         .runtime
@@ -197,19 +204,41 @@ fn resolve(
         .split_first()
         .ok_or_else(|| refused("resolve", "the command is empty".to_owned()))?;
     let args: Vec<OsString> = args.iter().map(OsString::from).collect();
-    let path = env.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.clone());
-    let candidates: Vec<PathBuf> = if name.contains('/') {
-        vec![place.dir.join(name)]
-    } else {
-        std::env::split_paths(&path.unwrap_or_default()).map(|dir| dir.join(name)).collect()
-    };
-    let program = candidates
-        .into_iter()
-        .find(|candidate| candidate.is_file())
-        .ok_or_else(|| refused("resolve", format!("`{name}` was not found")))?;
-    let mut argv = vec![program.clone().into_os_string()];
-    argv.extend(args);
-    Ok(Command { program, args: argv, env, grants: Vec::new() })
+    let resolved = resolve(name, &args, host, &place.dir)
+        .map_err(|error| refused("resolve", error.to_string()))?;
+    for (name, value) in resolved.env {
+        env.retain(|(known, _)| *known != name);
+        env.push((name, value));
+    }
+    Ok(Command {
+        program: resolved.program,
+        args: resolved.args,
+        env,
+        grants: resolved.grants,
+        notes: resolved.notes,
+    })
+}
+
+/// Puts the supervisor's own SDK at hand, before whatever else the plugin's variable names.
+fn supply(
+    manifest: &Manifest,
+    command: &mut Command,
+    python: Option<PathBuf>,
+) -> Result<(), Cause> {
+    let Some(kind) = manifest.runtime.sdk else { return Ok(()) };
+    if kind != Sdk::Python {
+        return Err(refused("sdk", format!("there is no `{}` SDK here", kind.as_str())));
+    }
+    let dir = sdk::python(python).map_err(|message| refused("sdk", message))?;
+    let known = command.env.iter().position(|(name, _)| name == "PYTHONPATH");
+    let before = known.map(|place| command.env.swap_remove(place).1);
+    let paths = [dir.clone()].into_iter().chain(before.iter().flat_map(std::env::split_paths));
+    let joined = std::env::join_paths(paths)
+        .map_err(|error| refused("sdk", format!("`{}`: {error}", dir.display())))?;
+    command.env.push(("PYTHONPATH".into(), joined));
+    let origin = "runtime.sdk = \"python\"".to_owned();
+    command.grants.push(FileGrant { path: dir, access: Access::Read, origin });
+    Ok(())
 }
 
 fn refused(stage: &str, message: String) -> Cause {

@@ -17,6 +17,7 @@ mod directory;
 mod event;
 mod host;
 mod launch;
+mod sdk;
 mod service;
 mod status;
 mod table;

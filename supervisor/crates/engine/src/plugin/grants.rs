@@ -22,6 +22,8 @@ pub(crate) struct Command {
     pub(crate) env: Vec<(OsString, OsString)>,
     /// The interpreter's installation and the like.
     pub(crate) grants: Vec<FileGrant>,
+    /// What was found on the way, in words.
+    pub(crate) notes: Vec<String>,
 }
 
 /// Where the plugin is and what it gets beyond its manifest.

@@ -61,7 +61,17 @@ const BROKEN_GRACE: Duration = Duration::from_millis(500);
 const SHUTDOWN: Duration = Duration::from_secs(60);
 
 /// Makes the spec, looking at the file system; runs on a thread that may block.
-pub(crate) type SpecMaker = Box<dyn FnOnce() -> Result<(Spec, Grants), Cause> + Send>;
+pub(crate) type SpecMaker = Box<dyn FnOnce() -> Result<Prepared, Cause> + Send>;
+
+/// What is started, and what is said about it.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) spec: Spec,
+    /// What the plugin is told of its grants.
+    pub(crate) grants: Grants,
+    /// What was found on the way to its program, for the report.
+    pub(crate) notes: Vec<String>,
+}
 
 /// All that is needed to run a process.
 pub(crate) struct Plan {
@@ -175,14 +185,16 @@ fn never_ran(generation: Generation, cause: Cause, born: Instant) -> Death {
 
 /// Makes the spec and has it started. An error means that nothing is left of it.
 async fn launch(spec: SpecMaker, launcher: &dyn Launcher) -> Result<(Launched, Grants), Cause> {
-    let (spec, grants) = tokio::task::spawn_blocking(spec)
+    let Prepared { spec, grants, notes } = tokio::task::spawn_blocking(spec)
         .await
         .map_err(|error| refused("resolve", error.to_string()))??;
     let launched = time::timeout(LAUNCH, launcher.launch(spec)).await.map_err(|_elapsed| {
         let message = format!("the keeper did not answer within {LAUNCH:?}");
         Cause::Launch { stage: "keeper".to_owned(), errno: libc::EAGAIN, message }
     })?;
-    Ok((launched?, grants))
+    let mut launched = launched?;
+    Arc::make_mut(&mut launched.enforcement).notes.extend(notes);
+    Ok((launched, grants))
 }
 
 /// What is said first, and what is made of the answer.

@@ -92,7 +92,8 @@ fn run_in_namespaces(job: Job<'_>) -> Result<(), ()> {
         Fork::Parent { pid: stub, pidfd } => {
             drop((pidfd, ready));
             let status = job.status;
-            drop(job.report);
+            // Whatever is owned is closed here: `settle` closes by number what owners do not know of.
+            drop((job.report, job.network));
             settle(&[status.as_raw_fd()]);
             // Pid 1: reap whatever is orphaned here; when the stub ends the program has, and with
             // our exit the kernel kills the rest of the namespace.
@@ -188,7 +189,7 @@ fn start_program(job: Job<'_>, ready: Ready) -> Result<(i32, OwnedFd), ()> {
             drop(ready);
             let sent = job.report.main_process(pidfd.as_fd()).map_err(Failure::at(Stage::Fork));
             reported(&job.report, sent)?;
-            drop((pidfd, job.report));
+            drop((pidfd, job.report, job.network));
             settle(&[job.status.as_raw_fd()]);
             Ok((pid, job.status))
         }

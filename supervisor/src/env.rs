@@ -10,7 +10,12 @@ use std::{
 /// Whether colours are wanted: not under `NO_COLOR` (<https://no-color.org>), not on a dumb terminal.
 pub(crate) fn wants_colours() -> bool {
     let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
-    !is_set("NO_COLOR") && env::var_os("TERM").is_none_or(|term| term != OsStr::new("dumb"))
+    !is_set("NO_COLOR") && has_cursor()
+}
+
+/// Whether a line can be written over: not on a dumb terminal.
+pub(crate) fn has_cursor() -> bool {
+    env::var_os("TERM").is_none_or(|term| term != OsStr::new("dumb"))
 }
 
 /// The whole environment, as it came.

@@ -115,7 +115,7 @@ impl Terminal {
 
     /// Shows a line that is replaced by the next one, on a stderr that somebody watches.
     pub(crate) fn progress(self, text: &str) {
-        if self.stderr_is_tty {
+        if self.stderr_is_tty && env::has_cursor() {
             let text: String = neutral::text(text, Lines::Escape).chars().take(100).collect();
             let _nobody_listens = write!(io::stderr().lock(), "\r\x1b[2K{text}");
         }
@@ -123,7 +123,7 @@ impl Terminal {
 
     /// Removes the progress line.
     pub(crate) fn progress_done(self) {
-        if self.stderr_is_tty {
+        if self.stderr_is_tty && env::has_cursor() {
             let _nobody_listens = write!(io::stderr().lock(), "\r\x1b[2K");
         }
     }

@@ -226,16 +226,15 @@ class Crew:
     def _admit(self, call: Call) -> bool:
         """Decide whether ``call`` runs now; if not, it waits for a thread."""
         with self._mutex:
-            if self.alone or (self._running < self.limit and self._leaves_a_reader()):
+            spare = self._threads - self._running - 1  # besides this one
+            if self.alone or (self._running < self.limit and (spare or self._one_more())):
                 self._running += 1
                 return True
             self._backlog.append(call)
             return False
 
-    def _leaves_a_reader(self) -> bool:
-        """Make sure a thread is left to read if this one runs a call."""
-        if self._threads > self._running + 1:
-            return True
+    def _one_more(self) -> bool:
+        """Start a thread, so that one is left to read if this one runs a call."""
         try:
             self._start()
         except RuntimeError:

@@ -160,6 +160,12 @@ impl Decoder {
         }
     }
 
+    /// Accepts frames of up to `max_frame` bytes from the next step on: what a frame may have is agreed in
+    /// the handshake, which is itself made of frames.
+    pub fn set_max_frame(&mut self, max_frame: usize) {
+        self.max_frame = max_frame.max(1);
+    }
+
     /// Where to put the next bytes; never empty. Memory is bounded if [`Decoder::next`] was called until
     /// it had nothing more before this is.
     pub fn space(&mut self) -> &mut [u8] {

@@ -287,3 +287,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_new_cap_holds_from_the_next_frame_on() {
+    let mut out = Vec::new();
+    let mut decoder = Decoder::new(Framing::Line, 3);
+    decoder.push(b"abc\nabcd\n");
+    drain(&mut decoder, &mut out);
+    decoder.set_max_frame(4);
+    decoder.push(b"abcd\nabcde\n");
+    drain(&mut decoder, &mut out);
+    let over = Out::Oversize(None, Shape::Unknown);
+    assert_eq!(out, [frame("abc"), over.clone(), frame("abcd"), over]);
+}

@@ -1,0 +1,1 @@
+//! The crew on work made up for it.

@@ -1,0 +1,194 @@
+//! The opening of a session and its end: `initialize`, `shutdown`, `exit`, and the host going away.
+
+use super::{Job, Session, serving};
+use crate::call::Call;
+use crate::context::Context;
+use crate::crew::{self, Step, Work as _};
+use crate::error::Result;
+use crate::method::guarded;
+use crate::table::Phase;
+use crate::{clock, lock, params};
+use plugbay_protocol::handshake::{
+    Hello, Initialize, Peer, WireLimits, feature, negotiate, unsupported,
+};
+use plugbay_protocol::meta::Meta;
+use plugbay_protocol::notice::Level;
+use plugbay_protocol::{Id, VERSION, limits, method};
+use serde_json::value::{RawValue, to_raw_value};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// Why and how far the session has ended.
+#[derive(Debug, Default)]
+pub(super) struct Leaving {
+    /// The host said `exit`, so nobody wants what is still running.
+    told: bool,
+    /// The stop hooks have run.
+    stopped: bool,
+}
+
+const VERSIONS: &[u32] = &[VERSION];
+const FEATURES: [&str; 3] = [feature::CANCEL, feature::PING, feature::PROGRESS];
+
+/// How long calls may run on when the host has gone: what it asked may matter to others.
+const DRAIN: Duration = Duration::from_millis(400);
+/// How long they have to notice that they are cancelled. Together less than the second we may take.
+const NOTICE: Duration = Duration::from_millis(300);
+
+impl Session {
+    /// Opens the session, now or, if there are hooks to run, by a job. `None`: answered already.
+    pub(super) fn initialize(
+        self: &Arc<Self>,
+        id: Id<'static>,
+        params: Option<&RawValue>,
+    ) -> Option<Step<Self>> {
+        let text = params.map(RawValue::get);
+        let offer: Initialize = match params::read(text) {
+            Ok(offer) => offer,
+            Err(error) => {
+                self.refuse(Some(&id), error.object());
+                return None;
+            }
+        };
+        let Some(version) = negotiate(VERSIONS, &offer.versions) else {
+            self.refuse(Some(&id), &unsupported(VERSIONS, &offer.versions));
+            return None;
+        };
+        self.adopt(offer);
+        if self.plugin.on_start.is_empty() {
+            self.open(&id, version, Ok(()));
+            return None;
+        }
+        lock(&self.table).phase = Phase::Opening;
+        Some(Step::Job(Job::Own(Box::new(move |session| {
+            // The one token that needs no asking for.
+            let token = Some(Id::from(method::INITIALIZE));
+            let meta = Meta { progress_token: token, ..Meta::default() };
+            let started = session.run_start_hooks(meta);
+            session.open(&id, version, started);
+            session.flush();
+        }))))
+    }
+
+    fn adopt(&self, offer: Initialize) {
+        let WireLimits { max_frame_bytes, max_inflight } = offer.limits;
+        let frame = usize::try_from(max_frame_bytes).unwrap_or(usize::MAX);
+        self.max_out.store(frame, Ordering::Relaxed);
+        let accepted = frame.clamp(limits::MAX_FRAME, limits::MAX_FRAME_CEILING);
+        self.max_in.store(accepted, Ordering::Relaxed);
+        let inflight = usize::try_from(max_inflight).unwrap_or(usize::MAX).max(1);
+        self.max_inflight.store(inflight, Ordering::Relaxed);
+        self.crew.set_limit(inflight.min(self.plugin.threads));
+        lock(&self.configs).clear();
+        *lock(&self.offer) = Arc::new(offer);
+    }
+
+    fn run_start_hooks(self: &Arc<Self>, meta: Meta) -> Result<()> {
+        let call = Arc::new(Call::new(None, method::INITIALIZE.into(), meta));
+        let context = Context { session: Arc::clone(self), call };
+        self.plugin.on_start.iter().try_for_each(|hook| guarded(|| hook(&context)).flatten())
+    }
+
+    /// Answers `initialize`. The phase changes with the answer: no call is taken before it, none that
+    /// follows it refused.
+    fn open(self: &Arc<Self>, id: &Id<'_>, version: u32, started: Result<()>) {
+        let mut table = lock(&self.table);
+        match started {
+            Ok(()) => {
+                self.answer(id, &self.hello(version));
+                table.phase = Phase::Open;
+            }
+            Err(error) => {
+                self.refuse(Some(id), error.object());
+                table.phase = Phase::New;
+            }
+        }
+        drop(table);
+        self.flush();
+        // While the host reads that, so that its first call need not wait for it.
+        crew::prepare(self);
+    }
+
+    fn hello(&self, version: u32) -> Hello {
+        let plugin = &self.plugin;
+        Hello {
+            version,
+            features: FEATURES.into_iter().collect(),
+            plugin: Peer { name: plugin.name.clone(), version: plugin.version.clone() },
+            methods: plugin.methods.keys().cloned().collect(),
+            subscribes: Vec::new(),
+            publishes: Vec::new(),
+        }
+    }
+
+    /// Takes no more calls; the answer comes when none is left.
+    pub(super) fn shutdown(&self, id: Id<'static>) -> Step<Self> {
+        match lock(&self.table).drain(id) {
+            Some(id) => Step::Job(serving::stop(id)),
+            None => Step::Nothing,
+        }
+    }
+
+    /// No call is left: puts the plugin's things away and says so.
+    pub(super) fn stopped(self: &Arc<Self>, id: &Id<'_>) {
+        self.run_stop_hooks();
+        self.answer(id, &());
+    }
+
+    fn run_stop_hooks(self: &Arc<Self>) {
+        if std::mem::replace(&mut lock(&self.leaving).stopped, true) {
+            return;
+        }
+        let call = Arc::new(Call::new(None, method::SHUTDOWN.into(), Meta::default()));
+        let context = Context { session: Arc::clone(self), call };
+        for hook in &self.plugin.on_stop {
+            if let Err(error) = guarded(|| hook(&context)).flatten() {
+                let fields = to_raw_value(error.message()).map(|text| ("error", text));
+                let fields = BTreeMap::from_iter(fields);
+                self.log(Level::Error, "a stop hook failed", &fields);
+            }
+        }
+    }
+
+    /// There is nothing more to read: because we were told to leave, or because the host has gone.
+    pub(super) fn over(&self, told: bool) -> Step<Self> {
+        lock(&self.leaving).told = told;
+        self.outbox.close();
+        Step::End
+    }
+
+    /// Lets calls finish, then cancels them, then gives up on them.
+    pub(super) fn wind_up(self: &Arc<Self>) {
+        if !lock(&self.leaving).told {
+            self.wait_until_empty(DRAIN);
+        }
+        // What nobody cancelled is not answered as cancelled.
+        self.writer.close();
+        for call in lock(&self.table).inflight() {
+            call.cancel();
+        }
+        self.wait_until_empty(NOTICE);
+        if lock(&self.table).phase != Phase::New {
+            self.run_stop_hooks();
+        }
+        if self.crew.is_home_busy() {
+            (self.abandon)(0);
+        }
+    }
+
+    fn wait_until_empty(&self, patience: Duration) -> bool {
+        let Some(deadline) = clock::now().checked_add(patience) else { return false };
+        let mut table = lock(&self.table);
+        while !table.is_empty() {
+            let left = deadline.saturating_duration_since(clock::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.emptied.wait_timeout(table, left);
+            table = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}

@@ -1,0 +1,150 @@
+//! The work on a call, from the handler's first line to the one answer. Also when the handler panics, is
+//! cancelled, or is dropped by an executor that does not want it any more.
+
+use super::{Job, Session};
+use crate::call::Call;
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::method::{Answer, Handler, Method, Serving, guarded};
+use crate::task::Task;
+use crate::{clock, crew, lock};
+use plugbay_protocol::{Code, ErrorData, Id, Origin};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{self, Poll};
+use std::time::Duration;
+
+impl Session {
+    pub(super) fn serve_call(
+        self: &Arc<Self>,
+        call: Arc<Call>,
+        method: &Arc<Method>,
+        params: Option<&str>,
+    ) {
+        if call.is_withdrawn() {
+            return self.finish(&call, Ok(Answer::new()));
+        }
+        let begun = clock::now();
+        let context = Context { session: Arc::clone(self), call: Arc::clone(&call) };
+        match &method.handler {
+            Handler::Sync(handler) => {
+                let outcome = guarded(|| handler(params, &context)).flatten();
+                method.pace.learn(begun, call.waited());
+                self.finish(&call, outcome);
+            }
+            Handler::Async(handler) => match guarded(|| handler(params, context)).flatten() {
+                Ok(serving) => self.serve_future(call, method, serving),
+                Err(error) => self.finish(&call, Err(error)),
+            },
+        }
+    }
+
+    fn serve_future(self: &Arc<Self>, call: Arc<Call>, method: &Arc<Method>, serving: Serving) {
+        let future = Served {
+            session: Arc::clone(self),
+            call,
+            method: Arc::clone(method),
+            serving: Some(serving),
+        };
+        if let Some(executor) = &self.plugin.executor {
+            // If it panics, it has dropped the future, which was answered for.
+            drop(guarded(|| executor(Box::pin(future))));
+            return;
+        }
+        let (session, method) = (Arc::clone(self), Arc::clone(method));
+        let task = Task::new(Box::pin(future), move |task| {
+            crew::push(&session, Job::Task(task, Arc::clone(&method)));
+        });
+        task.poll();
+    }
+
+    /// Answers a call, with the one answer it gets.
+    pub(super) fn finish(self: &Arc<Self>, call: &Call, outcome: Result<Answer>) {
+        if lock(&self.table).claim(call) {
+            let id = call.id.as_ref();
+            match (outcome, id) {
+                _ if call.is_withdrawn() => {
+                    let error = Error::new(Code::RequestCancelled, "cancelled");
+                    self.refuse(id, error.object());
+                }
+                (Ok(answer), id) => self.let_out(id, answer),
+                (Err(error), id) => self.refuse(id, error.object()),
+            }
+        } else if let Err(error) = outcome {
+            self.dropped(&call.method, &error);
+        }
+        self.close();
+    }
+
+    /// Is done with a call, and with the session if it was the last.
+    fn close(self: &Arc<Self>) {
+        let mut table = lock(&self.table);
+        let shutdown = table.close();
+        if table.is_empty() {
+            self.emptied.notify_all();
+        }
+        drop(table);
+        if let Some(id) = shutdown {
+            crew::push(self, stop(id));
+        }
+    }
+}
+
+/// Answers the request to shut down.
+pub(super) fn stop(id: Id<'static>) -> Job {
+    Job::Own(Box::new(move |session| session.stopped(&id)))
+}
+
+/// A handler's future, answered for whatever becomes of it.
+struct Served {
+    session: Arc<Session>,
+    call: Arc<Call>,
+    method: Arc<Method>,
+    /// `None` once it is answered.
+    serving: Option<Serving>,
+}
+
+impl Served {
+    fn finish(&mut self, outcome: Result<Answer>) {
+        self.call.unwatch();
+        let serving = self.serving.take();
+        let dropped = guarded(|| drop(serving));
+        self.session.finish(&self.call, dropped.and(outcome));
+        if self.session.plugin.executor.is_some() {
+            // No thread of ours comes by to let the answer out.
+            crew::Work::flush(&*self.session);
+        }
+    }
+}
+
+impl Future for Served {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<()> {
+        if self.call.watch(task.waker()) {
+            self.finish(Ok(Answer::new()));
+            return Poll::Ready(());
+        }
+        let Some(serving) = self.serving.as_mut() else { return Poll::Ready(()) };
+        let begun = clock::now();
+        let polled = guarded(|| serving.as_mut().poll(task));
+        self.method.pace.learn(begun, Duration::ZERO);
+        let outcome = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(outcome)) => outcome,
+            Err(panicked) => Err(panicked),
+        };
+        self.finish(outcome);
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if self.serving.is_some() {
+            let data = ErrorData::new(Origin::Plugin);
+            let message = "the plugin's executor dropped the call";
+            self.finish(Err(Error::of_sdk(Code::InternalError, message, &data)));
+        }
+    }
+}

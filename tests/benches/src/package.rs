@@ -1,0 +1,63 @@
+//! The plugins that are measured, as directories with a manifest.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
+
+/// The small Rust program that every floor talks to, and (sealed) Plugbay too.
+const LOOP: &str = "plugbay-bench-loop";
+
+/// A place for plugins, removed with this value. Below the build directory, because a plugin has a
+/// `/tmp` of its own.
+pub(crate) fn place() -> Result<TempDir> {
+    let own = std::env::current_exe()?;
+    let beside = own.parent().context("this program has no directory")?;
+    Ok(tempfile::Builder::new().prefix("plugbay-bench-").tempdir_in(beside)?)
+}
+
+/// Puts the Rust plugin below `place`; its directory and its program.
+pub(crate) fn rust(place: &Path) -> Result<(PathBuf, PathBuf)> {
+    let own = std::env::current_exe()?;
+    let built = own.with_file_name(LOOP);
+    let dir = write_manifest(place, "rust", &format!("[\"./{LOOP}\"]"), "plugbay")?;
+    let program = dir.join(LOOP);
+    fs::copy(&built, &program)
+        .with_context(|| format!("failed to copy `{}` (build all binaries)", built.display()))?;
+    Ok((dir, program))
+}
+
+/// Puts a Python plugin below `place`: the bare loop, or the same on the SDK.
+pub(crate) fn python(place: &Path, name: &str, script: &str, dialect: &str) -> Result<PathBuf> {
+    let dir = write_manifest(place, name, "\"python3 main.py\"", dialect)?;
+    fs::write(dir.join("main.py"), script)?;
+    Ok(dir)
+}
+
+/// Copies a flat directory of Python files.
+pub(crate) fn copy_modules(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir(to)?;
+    let entries =
+        fs::read_dir(from).with_context(|| format!("failed to read `{}`", from.display()))?;
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+fn write_manifest(place: &Path, name: &str, command: &str, dialect: &str) -> Result<PathBuf> {
+    let dir = place.join(name);
+    fs::create_dir(&dir)?;
+    let manifest = format!(
+        "[plugin]\nname = \"{name}\"\nversion = \"1.0.0\"\ntype = \"bench\"\n\n\
+         [runtime]\ncommand = {command}\ndialect = \"{dialect}\"\n"
+    );
+    fs::write(dir.join("plugin.toml"), manifest)?;
+    Ok(dir)
+}

@@ -1,0 +1,87 @@
+//! From the wish to have a process to its first answer: sealed, under `bwrap`, and bare.
+
+mod contender;
+mod kernel;
+mod sealed;
+
+use anyhow::Result;
+
+pub(crate) use contender::bwrap_version;
+
+use crate::{
+    Effort, package,
+    report::Section,
+    sample::{Contender, interleave},
+};
+
+const PLAIN: &str = "posix_spawn";
+const KERNEL: &str = "kernel: clone(all NEW*)+exec";
+const SEALED: &str = "sealed, by the keeper";
+const HOST: &str = "sealed, by Host";
+const BWRAP: &str = "bwrap --unshare-all";
+const BWRAP_PRIVATE: &str = "bwrap, private /proc /dev /tmp";
+
+/// So many starts at once in the crowd.
+const CROWD: usize = 8;
+const TARGET: f64 = 0.5;
+
+/// One table per size of the host.
+pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
+    let mut sections = Vec::new();
+    for (title, mebibytes) in [("10 MiB", 10), ("4 GiB", 4096)] {
+        if effort.quick && mebibytes > 10 {
+            continue;
+        }
+        // Touched, so that it is really there to be copied by who copies.
+        let ballast = vec![1_u8; mebibytes << 20];
+        sections.push(alone(effort, title)?);
+        if mebibytes == 10 {
+            sections.push(crowd(effort, title)?);
+        }
+        drop(std::hint::black_box(ballast));
+    }
+    Ok(sections)
+}
+
+fn alone(effort: Effort, host: &str) -> Result<Section> {
+    let place = package::place()?;
+    let (dir, program) = package::rust(place.path())?;
+    let mut contenders: Vec<Box<dyn Contender>> = vec![
+        Box::new(contender::Spawned::plain(PLAIN, &program)),
+        Box::new(kernel::Cloned::new(KERNEL, &program)?),
+        Box::new(sealed::ByKeeper::new(SEALED, &dir, &program, 1)?),
+        Box::new(sealed::ByHost::new(HOST, &dir)?),
+    ];
+    let bwrap = bwrap_version().is_some();
+    if bwrap {
+        contenders.push(Box::new(contender::Spawned::bwrap(BWRAP, &program, &[])));
+        contenders.push(Box::new(contender::Spawned::bwrap(
+            BWRAP_PRIVATE,
+            &program,
+            &["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"],
+        )));
+    }
+    let measured = interleave(effort.rounds(200), &mut contenders)?;
+    let section = Section::new(format!("start to first answer, host of {host}"), &measured)
+        .ratio(&measured, (SEALED, BWRAP), TARGET)
+        .ratio(&measured, (SEALED, BWRAP_PRIVATE), TARGET)
+        .ratio(&measured, (HOST, BWRAP), TARGET)
+        .note(sealed::layers(&dir, &program)?);
+    Ok(if bwrap { section } else { section.note("bwrap is not installed: no ratio to it") })
+}
+
+/// Many starts at once: nothing that was made ahead of time lasts.
+fn crowd(effort: Effort, host: &str) -> Result<Section> {
+    let place = package::place()?;
+    let (dir, program) = package::rust(place.path())?;
+    let mut contenders: Vec<Box<dyn Contender>> = vec![
+        Box::new(contender::Crowd::plain(PLAIN, &program, CROWD)),
+        Box::new(sealed::ByKeeper::new(SEALED, &dir, &program, CROWD)?),
+    ];
+    if bwrap_version().is_some() {
+        contenders.push(Box::new(contender::Crowd::bwrap(BWRAP, &program, CROWD)));
+    }
+    let measured = interleave(effort.rounds(40), &mut contenders)?;
+    let title = format!("{CROWD} started at once, until all have answered, host of {host}");
+    Ok(Section::new(title, &measured).ratio(&measured, (SEALED, BWRAP), TARGET))
+}

@@ -198,16 +198,26 @@ impl<'s> Reader<'s> {
             Fault::Stray(line) => self.stray(line),
             Fault::Violation(what) => self.strike(&what),
             Fault::Broken(error) => self.broken(&error),
-            Fault::Oversize { id, shape } => {
-                count(&self.session.counters.oversize_frames);
-                if let (Some(id), Shape::Answer | Shape::Unknown) = (&id, shape)
-                    && let Some(call) = call_id(id)
-                {
-                    self.session.answer(call, Answer::TooLarge);
-                }
-                self.strike("a frame passed the size cap");
+            Fault::Oversize { id, shape } => self.oversize(id.as_ref(), shape),
+        }
+    }
+
+    /// A frame above the cap, already discarded. If it may be an answer whose call cannot be told, that
+    /// call would wait in vain, so the process ends; nothing but a flood looks like that anyway.
+    fn oversize(&mut self, id: Option<&Id<'_>>, shape: Shape) {
+        count(&self.session.counters.oversize_frames);
+        let call = id.and_then(call_id);
+        match (shape, call) {
+            (Shape::Call, _) => {}
+            (Shape::Answer | Shape::Unknown, Some(call)) => {
+                self.session.answer(call, Answer::TooLarge);
+            }
+            (Shape::Answer | Shape::Unknown, None) => {
+                let what = "a frame passed the size cap and names no call".to_owned();
+                self.session.condemn(Cause::Protocol(what));
             }
         }
+        self.strike("a frame passed the size cap");
     }
 
     /// A line that is no message: logged at first, counted always, tolerated up to a flood.

@@ -65,6 +65,22 @@ async fn an_oversize_answer_fails_its_call_and_no_other() {
 }
 
 #[tokio::test]
+async fn an_endless_line_that_names_no_call_ends_the_process() {
+    let stage = Stage::new(|mut fake| async move {
+        fake.greet("p", &[]).await;
+        fake.expect("m").await;
+        fake.raw(&vec![b'['; limits::MAX_FRAME + 1]).await;
+        std::future::pending().await
+    });
+    let host = host(&stage).await;
+    let error = host.call::<_, Value>("p", "m", &json!({})).await.unwrap_err();
+    let CallErrorKind::Crashed { cause: Cause::Protocol(why), .. } = error.kind() else {
+        panic!("{error}")
+    };
+    assert_eq!(why, "a frame passed the size cap and names no call");
+}
+
+#[tokio::test]
 async fn an_oversize_request_is_not_sent() {
     let host = host(&echo()).await;
     let params = json!({"x": "x".repeat(limits::MAX_FRAME)});

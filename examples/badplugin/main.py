@@ -93,11 +93,11 @@ def read_file(path: str = "/etc/shadow") -> dict[str, object]:
 
 
 @plugin.method
-def write_file(path: str = "~/plugbay-was-here") -> dict[str, object]:
-    """Leave something behind."""
+def write_file(path: str = "left-behind.py") -> dict[str, object]:
+    """Leave something behind, by default among its own code."""
     try:
-        return {"written": Path(path).expanduser().write_text("gotcha\n")}
-    except (OSError, RuntimeError) as error:
+        return {"written": Path(path).write_text("gotcha\n")}
+    except OSError as error:
         return denied(error)
 
 

@@ -252,7 +252,7 @@ impl fmt::Display for CallErrorKind {
                 write!(f, "the plugin failed too often and is quarantined; last: {reason}")
             }
             Self::Crashed { cause, stderr_tail, .. } => {
-                write!(f, "the plugin {cause}")?;
+                write!(f, "the plugin ended during the call: {cause}")?;
                 match stderr_tail.lines().rfind(|line| !line.trim().is_empty()) {
                     Some(line) => write!(f, "; its last words: {line}"),
                     None => Ok(()),

@@ -6,6 +6,18 @@
 //! root ──discover──► Packages┘
 //! ```
 //!
+//! ```
+//! use std::path::Path;
+//!
+//! let text = "[plugin]\nname = \"words\"\nversion = \"1.0.0\"\n[runtime]\ncommand = \"./words --fast\"\n";
+//! let manifest = plugbay_manifest::parse(text, Path::new("words/plugin.toml"))?;
+//! assert_eq!(manifest.runtime.command, ["./words", "--fast"]);
+//!
+//! let error = plugbay_manifest::parse("[plugin]\nnmae = \"words\"\n", Path::new("plugin.toml"));
+//! assert!(error.unwrap_err().to_string().contains("did you mean `name`?"));
+//! # Ok::<(), plugbay_manifest::ManifestError>(())
+//! ```
+//!
 //! The text is hostile input: it is bounded, every problem is reported with its place, and nothing
 //! here runs a plugin, opens the network or follows a link out of the plugin's directory. What a
 //! manifest *asks for* is data; this crate does not know the sandbox that may grant it.

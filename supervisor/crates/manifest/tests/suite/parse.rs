@@ -29,7 +29,7 @@ fn a_minimal_manifest_gets_the_defaults() {
 #[expect(clippy::too_many_lines, reason = "the snapshot is the whole manifest")]
 fn a_full_manifest_is_read_to_the_last_key() {
     let manifest = parse(FULL).unwrap();
-    assert_eq!(manifest.runtime.command, ["python3", "-I", "main.py", "--label", "two words"]);
+    assert_eq!(manifest.runtime.command, ["python3", "main.py", "--label", "two words"]);
     assert_eq!(manifest.limits.cpu_milli, Some(1500));
     assert_eq!(manifest.permissions.system_calls, SystemCalls::Default);
     assert_eq!(manifest.call_timeout("count"), Duration::from_secs(2));
@@ -51,7 +51,6 @@ fn a_full_manifest_is_read_to_the_last_key() {
       "runtime": {
         "command": [
           "python3",
-          "-I",
           "main.py",
           "--label",
           "two words"

@@ -4,7 +4,10 @@
 //! them succeeds. Nothing here makes a system call; `launch` carries the plan out and corrects the
 //! report where the kernel refused something that the level allows to be missing.
 
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
 use nix::sys::resource::Resource;
 use serde::{Deserialize, Serialize};
@@ -135,6 +138,7 @@ pub(crate) fn plan(
     lost: &str,
 ) -> Result<Plan, PlanError> {
     check_paths(spec)?;
+    let spec = &*narrowed(spec, rung);
     let sealed = spec.level != Level::None;
     let dedicated = sealed && machine.set_ids && machine.uid == 0 && rung != Rung::User;
     let identity = if dedicated { Identity::Dedicated } else { Identity::Launcher };
@@ -162,7 +166,7 @@ pub(crate) fn plan(
         private_tmp: sealed && rung == Rung::Bare,
         expected: report::expected(spec, machine, rung, dedicated, lost),
     };
-    require(spec.level, &plan.expected)?;
+    require(spec, &plan.expected)?;
     Ok(plan)
 }
 
@@ -184,6 +188,17 @@ fn check_paths(spec: &Spec) -> Result<(), PlanError> {
         return Err(PlanError::Grant { path: grant.path.clone(), why });
     }
     Ok(())
+}
+
+/// The spec as far as this rung can hold it: an own loopback takes a network namespace. Without one
+/// there is no network at all, since the only loopback there is would be the host's.
+fn narrowed(spec: &Spec, rung: Rung) -> Cow<'_, Spec> {
+    if rung != Rung::Bare || spec.network.mode != NetworkMode::Loopback {
+        return Cow::Borrowed(spec);
+    }
+    let mut spec = spec.clone();
+    spec.network.mode = NetworkMode::None;
+    Cow::Owned(spec)
 }
 
 fn may_listen(spec: &Spec) -> bool {
@@ -309,14 +324,19 @@ fn rlimits(spec: &Spec, machine: &Machine, rung: Rung, dedicated: bool) -> Vec<(
     list
 }
 
-/// Layers without which level `standard` refuses to start.
+/// Layers without which level `standard` refuses to start; where single ports were granted also
+/// Landlock's port rules, since nothing else would keep the other ports closed.
 const ESSENTIAL: [Layer; 4] =
     [Layer::LandlockFiles, Layer::Seccomp, Layer::NoNewPrivileges, Layer::Rlimits];
 
-fn require(level: Level, expected: &[LayerReport]) -> Result<(), PlanError> {
+fn require(spec: &Spec, expected: &[LayerReport]) -> Result<(), PlanError> {
+    let level = spec.level;
+    let ports = spec.network.mode == NetworkMode::Ports;
+    let essential =
+        |layer| ESSENTIAL.contains(&layer) || (ports && layer == Layer::LandlockNetwork);
     let missing = expected.iter().find(|report| match level {
         Level::None => false,
-        Level::Standard => report.status == Status::Absent && ESSENTIAL.contains(&report.layer),
+        Level::Standard => report.status == Status::Absent && essential(report.layer),
         Level::Strict => matches!(report.status, Status::Absent | Status::Partial),
     });
     missing.map_or(Ok(()), |report| {

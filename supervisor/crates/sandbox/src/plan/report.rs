@@ -92,10 +92,13 @@ const LOSSES: [(Layer, &str); 4] = [
     (
         Layer::MountNamespace,
         "files outside the grants can be seen by name (not read), their metadata changed by their owner, \
-         and unix sockets reached",
+         and unix sockets reached; the private /tmp is a directory of the host's, not bounded in size",
     ),
     (Layer::PidNamespace, "other processes can be seen, and the tree is killed by sweeping /proc"),
-    (Layer::NetworkNamespace, "the network is closed by seccomp and Landlock only"),
+    (
+        Layer::NetworkNamespace,
+        "the network is closed by seccomp and Landlock only; there is no loopback",
+    ),
     (Layer::IpcNamespace, "System V IPC is closed by seccomp only"),
 ];
 
@@ -136,7 +139,7 @@ fn rlimit_status(spec: &Spec, machine: &Machine, rung: Rung, dedicated: bool) ->
     let counted = rung == Rung::User || dedicated;
     let gaps: Vec<&str> = [
         (limits.memory.is_some() && !machine.delegates(Controller::Memory)).then_some(
-            "memory is limited per process (RLIMIT_DATA), not for the whole tree",
+            "memory is limited per process and without what it shares (RLIMIT_DATA), not for the whole tree",
         ),
         (limits.pids.is_some() && !counted && !machine.delegates(Controller::Pids)).then_some(
             "the number of processes is not limited (the limit would count all processes of the user)",

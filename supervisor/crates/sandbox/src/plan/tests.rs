@@ -84,6 +84,31 @@ fn a_host_with_a_port_is_reported_as_partial() {
 }
 
 #[test]
+fn an_own_loopback_without_a_namespace_is_no_network_rather_than_the_hosts() {
+    let mut spec = unlimited();
+    spec.network.mode = NetworkMode::Loopback;
+    let bare = plan(&spec, &machine(1000, false, 7), Rung::Bare, "refused").unwrap();
+    assert_eq!(bare.filter.map(|filter| filter.network), Some(NetworkMode::None));
+    assert_eq!(bare.landlock.and_then(|landlock| landlock.tcp), Some((Vec::new(), Vec::new())));
+    let above = plan(&spec, &machine(1000, false, 7), Rung::User, "").unwrap();
+    assert_eq!(above.filter.map(|filter| filter.network), Some(NetworkMode::Loopback));
+}
+
+#[test]
+fn ports_without_port_rules_are_refused_rather_than_opened_all() {
+    let mut spec = unlimited();
+    spec.network.mode = NetworkMode::Ports;
+    spec.network.connect.insert(443);
+    let refused = plan(&spec, &machine(1000, false, 3), Rung::User, "").unwrap_err();
+    assert!(
+        matches!(refused, PlanError::Required { layer: Layer::LandlockNetwork, .. }),
+        "{refused}"
+    );
+    spec.network.mode = NetworkMode::None;
+    assert!(plan(&spec, &machine(1000, false, 3), Rung::User, "").is_ok());
+}
+
+#[test]
 fn the_hosts_proc_and_dev_cannot_be_granted() {
     for path in ["/proc", "/proc/1", "/dev"] {
         let mut spec = unlimited();

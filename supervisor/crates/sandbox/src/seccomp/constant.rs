@@ -41,6 +41,11 @@ pub(super) const VALUES: &[(&str, u32)] = &[
     ("S_IFMT", 0xf000),
     ("S_IFCHR", 0x2000),
     ("S_IFBLK", 0x6000),
+    ("S_ISUID", 0o4000),
+    ("S_ISGID", 0o2000),
+    ("O_CREAT", 0o100),
+    // O_TMPFILE without O_DIRECTORY, whose value differs by architecture.
+    ("O_TMPFILE_BIT", 0o2000_0000),
     ("PRIO_PROCESS", 0),
     ("IOPRIO_WHO_PROCESS", 1),
 ];

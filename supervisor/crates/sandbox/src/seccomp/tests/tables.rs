@@ -28,11 +28,13 @@ fn named_values_equal_libc() {
         IPPROTO_ICMP IPPROTO_TCP IPPROTO_UDP IPPROTO_ICMPV6 IPPROTO_MPTCP MSG_FASTOPEN
         TCP_FASTOPEN_CONNECT CLONE_NEWNS CLONE_NEWCGROUP CLONE_NEWUTS CLONE_NEWIPC CLONE_NEWUSER
         CLONE_NEWPID CLONE_NEWNET TIOCSTI TIOCLINUX TIOCSETD UNAME26 ADDR_NO_RANDOMIZE
-        AT_EMPTY_PATH S_IFMT S_IFCHR S_IFBLK PRIO_PROCESS
+        AT_EMPTY_PATH S_IFMT S_IFCHR S_IFBLK S_ISUID S_ISGID O_CREAT PRIO_PROCESS
     };
     for (name, expected) in values {
         assert_eq!(constant::value(name).map(i64::from), Some(expected), "{name}");
     }
+    let bit = libc::O_TMPFILE & !libc::O_DIRECTORY;
+    assert_eq!(constant::value("O_TMPFILE_BIT"), u32::try_from(bit).ok());
     let errors = of_libc! { EPERM EACCES ENOSYS EPROTONOSUPPORT EOPNOTSUPP EAFNOSUPPORT };
     assert_eq!(errors.len(), constant::ERRORS.len());
     for ((name, number), (_, expected)) in constant::ERRORS.iter().zip(errors) {

@@ -1,1 +1,16 @@
-//! The integration tests.
+//! The integration tests: one binary, real processes, every rung of the ladder.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, and prints what it found"
+)]
+
+mod escape;
+
+use plugbay_tests::TestEnv;
+
+/// A place for one test.
+fn env() -> TestEnv {
+    TestEnv::new(std::path::Path::new(env!("CARGO_BIN_EXE_prober")))
+}

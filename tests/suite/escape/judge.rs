@@ -1,0 +1,199 @@
+//! From what the prober said to a verdict. Pure: reads no file and starts nothing.
+
+use std::{collections::BTreeMap, fmt};
+
+use plugbay_sandbox::{Enforcement, Layer, Status};
+use plugbay_tests::{Offer, Ran, requires};
+use serde_json::Value;
+
+use super::{
+    row::{Expect, Row},
+    table::{EXCUSABLE, NOT_HERE},
+};
+
+/// What became of a row that holds.
+pub(crate) enum Verdict {
+    /// Refused, and by which of the layers that hold.
+    Denied { errnos: Vec<i32>, layers: Vec<Layer> },
+    /// Killed by this signal.
+    Killed { signal: i32, layer: Layer },
+    /// Ran its course; nothing outside changed.
+    Contained { layer: Layer },
+    /// Not stopped on this rung, and the report says so.
+    Absent { layer: Layer, why: String },
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied { errnos, layers } => {
+                let names: Vec<String> = errnos.iter().map(|errno| name(*errno)).collect();
+                let layers: Vec<&str> = layers.iter().map(|layer| layer.name()).collect();
+                write!(f, "denied {} by {}", names.join(" "), layers.join(", "))
+            }
+            Self::Killed { signal, layer } => write!(f, "killed by signal {signal}, {layer}"),
+            Self::Contained { layer } => write!(f, "contained by {layer}"),
+            Self::Absent { layer, why } => write!(f, "ABSENT without {layer}: {why}"),
+        }
+    }
+}
+
+fn name(errno: i32) -> String {
+    format!("{:?}", nix::errno::Errno::from_raw(errno))
+}
+
+struct Line {
+    step: String,
+    outcome: String,
+    errno: i32,
+    detail: String,
+}
+
+fn lines(output: &str) -> Result<Vec<Line>, String> {
+    let parsed = output.lines().map(|line| {
+        let value: Value =
+            serde_json::from_str(line).map_err(|error| format!("`{line}`: {error}"))?;
+        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+        let errno = value.get("errno").and_then(Value::as_i64).unwrap_or(0);
+        Ok(Line {
+            step: text("step"),
+            outcome: text("outcome"),
+            errno: errno.try_into().unwrap_or(0),
+            detail: text("detail"),
+        })
+    });
+    parsed.collect()
+}
+
+/// Judges the attack by what it said, how it ended and what the report claims.
+pub(crate) fn verdict(row: &Row, ran: &Ran, offer: &Offer) -> Result<Verdict, String> {
+    let said = lines(&ran.output)?;
+    let whole = || format!("{}{}{:?}", ran.output, ran.errors, ran.exit);
+    match &row.expect {
+        Expect::Denied { by, errnos, without } => {
+            let layers = holding(by, &ran.enforcement, offer, without)?;
+            if layers.is_empty() {
+                return absent(by, without, &ran.enforcement);
+            }
+            if ran.exit.code != Some(0) || said.is_empty() {
+                return Err(format!("it did not run its course: {}", whole()));
+            }
+            for line in &said {
+                let refused = line.outcome == "denied" && errnos.contains(&line.errno);
+                if !refused && line.outcome != "tried" && line.outcome != "told" {
+                    return Err(format!(
+                        "`{}` {} (errno {})\n{}",
+                        line.step,
+                        line.outcome,
+                        line.errno,
+                        whole()
+                    ));
+                }
+            }
+            let mut seen: Vec<i32> = said
+                .iter()
+                .filter(|line| line.outcome == "denied")
+                .map(|line| line.errno)
+                .collect();
+            seen.sort_unstable();
+            seen.dedup();
+            if seen.is_empty() {
+                return Err(format!("nothing was denied: {}", whole()));
+            }
+            Ok(Verdict::Denied { errnos: seen, layers })
+        }
+        Expect::Killed { signal, cause, by } => {
+            let layers = holding(&[*by], &ran.enforcement, offer, "")?;
+            let through = said.iter().any(|line| line.outcome == "done");
+            if ran.exit.signal != Some(*signal)
+                || ran.exit.cause != *cause
+                || through
+                || layers.is_empty()
+            {
+                return Err(whole());
+            }
+            Ok(Verdict::Killed { signal: *signal, layer: *by })
+        }
+        Expect::Contained { step, detail, by } => {
+            let told = said.iter().any(|line| line.step == *step && line.detail.contains(detail));
+            if ran.exit.code != Some(0) || !told {
+                return Err(whole());
+            }
+            Ok(Verdict::Contained { layer: *by })
+        }
+    }
+}
+
+/// The layers that hold, of those of which each is enough. A layer that this kernel offers must be
+/// among them: a sandbox that falls to a lower rung for no reason is a hole too.
+fn holding(
+    by: &[Layer],
+    enforcement: &Enforcement,
+    offer: &Offer,
+    without: &str,
+) -> Result<Vec<Layer>, String> {
+    let mut layers = Vec::new();
+    for layer in by {
+        let report = enforcement.layer(*layer).ok_or_else(|| format!("no report of {layer}"))?;
+        let holds = match report.status {
+            Status::Enforced => true,
+            Status::Partial => without.is_empty() || !report.why.contains(without),
+            Status::Absent | Status::NotWanted => false,
+        };
+        if holds {
+            layers.push(*layer);
+        } else if report.status == Status::Absent
+            && (offer.has(*layer) || requires_here(*layer, offer))
+        {
+            return Err(format!("the kernel offers {layer}, but it is absent: {}", report.why));
+        }
+    }
+    Ok(layers)
+}
+
+/// Whether a layer is required that this setting was not deprived of on purpose.
+fn requires_here(layer: Layer, offer: &Offer) -> bool {
+    let deprived =
+        !offer.namespaces && !Offer { namespaces: false, landlock: 99, seccomp: true }.has(layer);
+    requires(layer) && !deprived
+}
+
+fn absent(by: &[Layer], without: &str, enforcement: &Enforcement) -> Result<Verdict, String> {
+    let says = by.iter().filter_map(|layer| enforcement.layer(*layer)).find(|report| {
+        !without.is_empty() && !report.why.is_empty() && report.why.contains(without)
+    });
+    match says {
+        Some(report) => Ok(Verdict::Absent { layer: report.layer, why: without.to_owned() }),
+        None => Err(format!("no layer of {by:?} holds, and the report does not say `{without}`")),
+    }
+}
+
+/// Judges the same attack without a sandbox: it must have come through.
+pub(crate) fn control(row: &Row, output: &str) -> Result<String, String> {
+    if matches!(row.control, super::row::Control::Runs) {
+        return Ok("nothing to stop".to_owned());
+    }
+    let said = lines(output)?;
+    let attempts = said.iter().filter(|line| line.outcome == "done" || line.outcome == "denied");
+    let through = attempts.clone().filter(|line| line.outcome == "done").count();
+    let mut excuses: BTreeMap<&str, usize> = BTreeMap::new();
+    for line in attempts.clone().filter(|line| line.outcome == "denied") {
+        let excuse = if NOT_HERE.contains(&line.errno) {
+            Some("not on this kernel")
+        } else {
+            let known = row.excused.iter().find(|(step, _)| line.step.ends_with(step));
+            known.filter(|_| EXCUSABLE.contains(&line.errno)).map(|(_, why)| *why)
+        };
+        let Some(excuse) = excuse else {
+            return Err(format!("`{}` failed unsealed: {}\n{output}", line.step, name(line.errno)));
+        };
+        *excuses.entry(excuse).or_default() += 1;
+    }
+    let excuses: String =
+        excuses.iter().fold(String::new(), |all, (why, count)| format!("{all}, {count} {why}"));
+    match (through, excuses.is_empty()) {
+        (0, true) => Err(format!("nothing came through\n{output}")),
+        (0, false) => Ok(format!("none{excuses}")),
+        _ => Ok(format!("{through} of {} came through{excuses}", attempts.count())),
+    }
+}

@@ -1,0 +1,130 @@
+//! One row of the escape table: the attack, what must stop it, and what shows that it is one.
+
+use plugbay_sandbox::{Cause, Layer, Spec};
+
+use super::scene::Scene;
+
+/// An attack and what must become of it.
+pub(crate) struct Row {
+    /// The number in the catalogue.
+    pub(crate) number: u32,
+    /// What is attacked, for people.
+    pub(crate) title: &'static str,
+    /// The prober's subcommand.
+    pub(crate) attack: &'static str,
+    /// More arguments for it.
+    pub(crate) words: &'static [&'static str],
+    /// What the spec grants or limits besides.
+    pub(crate) shape: fn(&mut Spec, &Scene),
+    /// What must become of it.
+    pub(crate) expect: Expect,
+    /// How it is shown that the attack works where nothing stops it.
+    pub(crate) control: Control,
+    /// Steps that may fail in the control, with the reason.
+    pub(crate) excused: &'static [(&'static str, &'static str)],
+}
+
+/// What must become of an attack.
+pub(crate) enum Expect {
+    /// Every step is refused, wherever one of the layers holds.
+    Denied {
+        /// The layers of which each alone is enough.
+        by: &'static [Layer],
+        /// With one of these answers.
+        errnos: &'static [i32],
+        /// What the report says of one of them where none holds. Empty: one of them always holds.
+        without: &'static str,
+    },
+    /// The process is killed, and the cause is known.
+    Killed {
+        /// The signal.
+        signal: i32,
+        /// What the report of its end names.
+        cause: Option<Cause>,
+        /// The layer that does it.
+        by: Layer,
+    },
+    /// It runs its course and tells this; nothing outside changes.
+    Contained {
+        /// The step that tells.
+        step: &'static str,
+        /// What it must tell. Empty: whatever it does.
+        detail: &'static str,
+        /// The layer that contains it.
+        by: Layer,
+    },
+}
+
+/// The positive control.
+pub(crate) enum Control {
+    /// The same attack by the same user, unsealed, succeeds in every step.
+    Same,
+    /// The same attack by root, unsealed. Without root there is none.
+    Root,
+    /// The same attack by an ordinary user, unsealed, even where the keeper is root.
+    User,
+    /// Unsealed it ends the processes it aims at.
+    EndsVictims,
+    /// Unsealed it dies in the same way, or runs its course as well: nothing is to be stopped.
+    Runs,
+    /// None, and why.
+    None(&'static str),
+}
+
+impl Row {
+    /// A row with nothing but its attack; what is special follows by `with_…`.
+    pub(crate) const fn new(
+        number: u32,
+        title: &'static str,
+        attack: &'static str,
+        expect: Expect,
+    ) -> Self {
+        Self {
+            number,
+            title,
+            attack,
+            words: &[],
+            shape: |_, _| {},
+            expect,
+            control: Control::Same,
+            excused: &[],
+        }
+    }
+
+    pub(crate) const fn words(mut self, words: &'static [&'static str]) -> Self {
+        self.words = words;
+        self
+    }
+
+    pub(crate) const fn shape(mut self, shape: fn(&mut Spec, &Scene)) -> Self {
+        self.shape = shape;
+        self
+    }
+
+    pub(crate) const fn control(mut self, control: Control) -> Self {
+        self.control = control;
+        self
+    }
+
+    pub(crate) const fn excused(
+        mut self,
+        excused: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        self.excused = excused;
+        self
+    }
+}
+
+/// Refused by one of the layers with one of the errnos; one of the layers holds on every rung.
+pub(crate) const fn denied(by: &'static [Layer], errnos: &'static [i32]) -> Expect {
+    Expect::Denied { by, errnos, without: "" }
+}
+
+/// The same, but on a rung without any of the layers the report says this of one of them.
+pub(crate) const fn denied_or_reported(
+    by: &'static [Layer],
+    errnos: &'static [i32],
+    without: &'static str,
+) -> Expect {
+    Expect::Denied { by, errnos, without }
+}

@@ -1,6 +1,8 @@
 //! The manifest parser is a door for untrusted bytes: whatever comes, it answers and goes on.
 
-use proptest::prelude::*;
+use std::time::{Duration, Instant};
+
+use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 
 use crate::{FULL, parse};
@@ -64,20 +66,8 @@ proptest! {
     }
 
     #[test]
-    fn a_mutated_manifest_gets_an_answer(
-        edits in proptest::collection::vec((any::<prop::sample::Index>(), 0..4_u8, any::<u8>()), 1..12)
-    ) {
-        let mut bytes = FULL.as_bytes().to_vec();
-        for (place, kind, byte) in edits {
-            let at = place.index(bytes.len());
-            match kind {
-                0 => bytes[at] = byte,
-                1 if bytes.len() > 1 => drop(bytes.remove(at)),
-                2 => bytes.insert(at, byte),
-                _ => bytes.truncate(at.max(1)),
-            }
-        }
-        answer(&String::from_utf8_lossy(&bytes));
+    fn a_mutated_manifest_gets_an_answer(text in mutated()) {
+        answer(&text);
     }
 
     #[test]
@@ -98,12 +88,59 @@ proptest! {
 
     #[test]
     fn any_schema_and_value_get_an_answer(schema in schema(), value in value()) {
-        let document = toml_of(&schema);
-        let text = format!("{}[methods.x]\nparams = {document}\n", crate::MINIMAL);
-        match parse(&text) {
-            Ok(manifest) => drop(manifest.methods["x"].validate_params(&value)),
-            Err(error) => drop(error.to_string()),
+        check(&schema, &value);
+    }
+}
+
+/// The same for as long as `PLUGBAY_FUZZ_SECONDS` says, one round when it says nothing.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long to fuzz is for whoever runs the tests to say"
+)]
+fn the_door_holds_for_as_long_as_asked() {
+    let seconds = std::env::var("PLUGBAY_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
+    let (begun, most) = (Instant::now(), Duration::from_secs(seconds.unwrap_or(0)));
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    loop {
+        let mut runner = TestRunner::new(config.clone());
+        runner
+            .run(&(mutated(), schema(), value()), |(text, schema, value)| {
+                answer(&text);
+                check(&schema, &value);
+                Ok(())
+            })
+            .unwrap_or_else(|failure| panic!("{failure}"));
+        if begun.elapsed() >= most {
+            return;
         }
+    }
+}
+
+/// A valid manifest with some bytes changed, taken out, put in, or its end cut off.
+fn mutated() -> impl Strategy<Value = String> {
+    let edit = (any::<prop::sample::Index>(), 0..4_u8, any::<u8>());
+    proptest::collection::vec(edit, 1..12).prop_map(|edits| {
+        let mut bytes = FULL.as_bytes().to_vec();
+        for (place, kind, byte) in edits {
+            let at = place.index(bytes.len());
+            match kind {
+                0 => bytes[at] = byte,
+                1 if bytes.len() > 1 => drop(bytes.remove(at)),
+                2 => bytes.insert(at, byte),
+                _ => bytes.truncate(at.max(1)),
+            }
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// Declares a method with this schema and checks a value against it, if it is a schema at all.
+fn check(schema: &Value, value: &Value) {
+    let text = format!("{}[methods.x]\nparams = {}\n", crate::MINIMAL, toml_of(schema));
+    match parse(&text) {
+        Ok(manifest) => drop(manifest.methods["x"].validate_params(value)),
+        Err(error) => drop(error.to_string()),
     }
 }
 

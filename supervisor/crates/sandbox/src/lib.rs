@@ -1,7 +1,7 @@
 //! One sealed process on Linux: a [`Spec`] goes in, a running process and its [`Enforcement`] come out.
 //!
 //! `Spec → plan (pure) → layers → enforcement`. This crate knows nothing of plugins, JSON-RPC or
-//! tokio; it is synchronous, and (with the keeper) the only place with unsafe code.
+//! tokio; it is synchronous, and the only place with unsafe code.
 
 pub mod cgroup;
 pub mod child;

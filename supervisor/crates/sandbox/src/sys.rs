@@ -1,6 +1,6 @@
 //! The kernel's calls that no safe library wraps, one small function each.
 //!
-//! This file and the keeper's `sys.rs` hold all unsafe code of the product. Nothing is decided here:
+//! This file holds all unsafe code of the product. Nothing is decided here:
 //! a function makes one system call and turns `-1` into [`Errno`].
 #![expect(unsafe_code, reason = "raw system calls; every block says why it is sound")]
 

@@ -7,9 +7,10 @@ use crate::log::Log;
 use crate::progress::Progress;
 use crate::request::Request;
 use crate::session::Session;
+use crate::timer::Alarm;
 use plugbay_protocol::handshake::Initialize;
 use plugbay_protocol::meta::Meta;
-use plugbay_protocol::{Id, method};
+use plugbay_protocol::{Code, Id, method};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
@@ -85,6 +86,16 @@ impl Context {
             self.call.detach(&ticket);
         }
         self.is_cancelled()
+    }
+
+    /// Sleeps, in an asynchronous handler. Shorter if the call is cancelled, because that drops it.
+    pub async fn sleep(&self, duration: Duration) {
+        let Some(due) = clock::now().checked_add(duration) else {
+            return std::future::pending().await;
+        };
+        let ticket = Arc::new(Ticket::default());
+        let _alarm = self.session.timer.set(due, &ticket);
+        poll_fn(|task| ticket.poll(task).map(drop)).await;
     }
 
     /// Completes when the call is cancelled. For handlers that have something to put away first: an
@@ -295,9 +306,20 @@ impl<'a> Waited<'a> {
         outcome
     }
 
+    /// Has the waiting end at `due`.
+    pub(crate) fn alarm(&mut self, due: Instant) -> Alarm {
+        self.context.session.timer.set(due, &self.ticket)
+    }
+
     /// Waits for the answer, as a future's `poll` does.
-    pub(crate) fn poll(&self, task: &task::Context<'_>) -> Poll<Outcome> {
-        self.ticket.poll(task)
+    pub(crate) fn poll(&mut self, task: &task::Context<'_>) -> Poll<Outcome> {
+        let outcome = self.ticket.poll(task);
+        if matches!(&outcome, Poll::Ready(Err(error)) if error.known_code() == Some(Code::DeadlineExceeded))
+        {
+            // Of no matter if the host said so: then nobody needs to be told.
+            self.reason = "deadline";
+        }
+        outcome
     }
 }
 

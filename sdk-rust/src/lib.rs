@@ -44,6 +44,7 @@ mod session;
 mod table;
 mod task;
 pub mod testing;
+mod timer;
 mod wire;
 
 pub use context::Context;

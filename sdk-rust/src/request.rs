@@ -5,19 +5,20 @@ use crate::clock;
 use crate::context::{Context, Waited};
 use crate::error::CallError;
 use crate::params;
+use crate::timer::late;
 use plugbay_protocol::Code;
 use plugbay_protocol::meta::Meta;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
 use std::future::poll_fn;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A call of the host, made by [`Context::request`].
 ///
 /// ```
 /// # use plugbay_sdk::{Context, Result, json, Value};
-/// # use std::time::Duration;
+/// # use std::time::{Duration, Instant};
 /// fn handler(_: (), ctx: &Context) -> Result<Value> {
 ///     let request = ctx.request("host/call").params(&json!({"plugin": "other", "method": "slow"}));
 ///     Ok(request.timeout(Duration::from_secs(2)).send()?)
@@ -60,21 +61,24 @@ impl<'a> Request<'a> {
     ///
     /// What the host answers; `DeadlineExceeded` when it does not in time; why it could not be asked.
     pub fn send<R: DeserializeOwned>(self) -> Result<R, CallError> {
-        let waited = self.begin()?;
-        let deadline = self.timeout.and_then(|timeout| clock::now().checked_add(timeout));
+        let (waited, deadline) = (self.begin()?, self.deadline());
         let outcome = waited.block(deadline).unwrap_or_else(|| Err(late()));
         read(outcome)
     }
 
-    /// As [`Request::send`], in an asynchronous handler. The timeout is the host's to keep here.
+    /// As [`Request::send`], in an asynchronous handler.
     ///
     /// # Errors
     ///
     /// As [`Request::send`].
     pub async fn send_async<R: DeserializeOwned>(self) -> Result<R, CallError> {
-        let waited = self.begin()?;
-        let outcome = poll_fn(|task| waited.poll(task)).await;
-        read(outcome)
+        let mut waited = self.begin()?;
+        let _alarm = self.deadline().map(|due| waited.alarm(due));
+        read(poll_fn(|task| waited.poll(task)).await)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.timeout.and_then(|timeout| clock::now().checked_add(timeout))
     }
 
     fn begin(&self) -> Result<Waited<'a>, CallError> {
@@ -91,10 +95,6 @@ impl<'a> Request<'a> {
         let ticket = session.ask(&self.context.call, self.method, params.as_deref(), &meta)?;
         Ok(Waited::new(self.context, ticket))
     }
-}
-
-fn late() -> CallError {
-    CallError::new(Code::DeadlineExceeded, "no answer in time")
 }
 
 fn read<R: DeserializeOwned>(outcome: Outcome) -> Result<R, CallError> {

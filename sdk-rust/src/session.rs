@@ -13,6 +13,7 @@ use crate::method::Method;
 use crate::plugin::Plugin;
 use crate::table::{Phase, Table};
 use crate::task::Task;
+use crate::timer::Timer;
 use crate::wire::{Arrival, Closed, Reader, Writer};
 use crate::{claim, clock, crew, lock, params};
 use lifecycle::Leaving;
@@ -44,6 +45,7 @@ pub(crate) struct Session {
     crew: Crew<Self>,
     writer: Writer,
     outbox: Outbox,
+    pub(crate) timer: Arc<Timer>,
     table: Mutex<Table>,
     /// Told when the table is empty.
     emptied: Condvar,
@@ -93,6 +95,7 @@ impl Session {
             crew: Crew::new(Reader::new(wire.input)),
             writer: Writer::new(wire.output),
             outbox: Outbox::default(),
+            timer: Arc::default(),
             table: Mutex::default(),
             emptied: Condvar::new(),
             offer: Mutex::new(Arc::new(offer)),

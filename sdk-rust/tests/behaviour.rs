@@ -213,6 +213,30 @@ fn a_host_that_does_not_answer_is_not_waited_for() {
 }
 
 #[test]
+fn futures_have_timeouts_and_sleep_too() {
+    let (send, gave_up) = channel();
+    let gave_up = Mutex::new(gave_up);
+    let host = Host::new(plugin().method_async("ask", move |_: (), ctx: Context| {
+        let send = send.lock().unwrap().clone();
+        async move {
+            let request = ctx.request("host/slow").timeout(Duration::from_millis(20));
+            let failed = request.send_async::<Value>().await;
+            assert_eq!(code(failed), Some(Code::DeadlineExceeded));
+            ctx.sleep(Duration::from_millis(1)).await;
+            Ok(send.send(())?)
+        }
+    }))
+    .stub("host/slow", move |_| {
+        gave_up.lock().unwrap().recv_timeout(PATIENCE)?;
+        Ok(json!("too late"))
+    });
+    host.call::<()>("ask", &()).unwrap();
+    let told = host.notifications();
+    assert_eq!((told.len(), &*told[0].0), (1, "$/cancel"));
+    assert_eq!(told[0].1["reason"], "deadline");
+}
+
+#[test]
 fn a_cancelled_call_withdraws_what_it_asked() {
     let (send, release) = mpsc::channel::<()>();
     let release = Mutex::new(release);

@@ -24,7 +24,7 @@ use thiserror::Error;
 use crate::{
     cgroup::{self, Cgroup},
     child::Child,
-    enforcement::{Enforcement, Layer, LayerReport, Status, TreeKill},
+    enforcement::{Enforcement, LayerReport, TreeKill},
     layers::confine::Image,
     machine::Machine,
     plan::{self, Plan, PlanError, Rights, Rung},
@@ -162,8 +162,16 @@ impl Launcher {
             let level = launch.spec.level;
             let (rung, lost) = self.rung(level);
             let lost = lost.iter().map(|(_, why)| why.as_str()).collect::<Vec<_>>().join("; ");
+            let cgroup = self.cgroup(&launch.spec.limits);
             let plan = plan::plan(&launch.spec, &self.machine, rung, &lost)?;
-            match self.clone_shim(launch, plan) {
+            let is_member = cgroup.is_some();
+            match self.clone_shim(launch, plan, cgroup) {
+                Err(LaunchError::Stage(failure))
+                    if is_member && NO_CLONE_INTO_CGROUP.contains(&failure.errno) =>
+                {
+                    // Its limits are planned anew without it: none is claimed that does not hold.
+                    self.machine.cgroup = None;
+                }
                 Err(LaunchError::Stage(failure)) if failure.loses_rung() && rung != Rung::Bare => {
                     self.give_up_rung(rung, &failure);
                 }
@@ -176,9 +184,13 @@ impl Launcher {
         self.lost.push((rung, failure.to_string()));
     }
 
-    fn clone_shim(&mut self, launch: &mut Launch, mut plan: Plan) -> Result<(), LaunchError> {
+    fn clone_shim(
+        &mut self,
+        launch: &mut Launch,
+        mut plan: Plan,
+        cgroup: Option<Cgroup>,
+    ) -> Result<(), LaunchError> {
         let filter = self.filter(plan.filter.as_ref())?;
-        let mut cgroup = self.cgroup(&launch.spec.limits, &plan);
         let private =
             if plan.private_tmp { Some(PrivateTmp::make(self.machine.uid)?) } else { None };
         if let (Some(private), Some(landlock)) = (&private, &mut plan.landlock) {
@@ -200,12 +212,7 @@ impl Launcher {
         let standard =
             [launch.stdio.input.as_fd(), launch.stdio.output.as_fd(), launch.stdio.error.as_fd()];
         let network = self.spare_network(&mut plan);
-        let mut forked = sys::fork(plan.namespaces, cgroup.as_ref().map(|cgroup| cgroup.as_fd()));
-        if cgroup.is_some() && forked.is_err() {
-            // A kernel or container that cannot clone into a cgroup still has the other rungs.
-            cgroup = None;
-            forked = sys::fork(plan.namespaces, None);
-        }
+        let forked = sys::fork(plan.namespaces, cgroup.as_ref().map(|cgroup| cgroup.as_fd()));
         match forked.map_err(&at_clone)? {
             Fork::Child => shim::run(Job {
                 plan: &plan,
@@ -220,16 +227,13 @@ impl Launcher {
                 launcher: (self.machine.uid, self.machine.gid),
             }),
             Fork::Parent { pid, pidfd } => {
-                let planned = self.machine.cgroup.is_some();
-                let lost = planned && cgroup.is_none();
-                let reports = if lost { without_cgroup(plan.expected) } else { plan.expected };
                 launch.attempt = Some(Attempt {
                     rung: plan.rung,
                     report: receiver,
                     shim: pid,
                     shim_fd: pidfd,
                     status,
-                    reports,
+                    reports: plan.expected,
                     cgroup,
                     private,
                     main: None,
@@ -268,14 +272,27 @@ impl Launcher {
         Ok(program)
     }
 
-    fn cgroup(&mut self, limits: &Limits, plan: &Plan) -> Option<Cgroup> {
+    /// A cgroup with these limits. Where it cannot be had there is none from now on, so that what is
+    /// planned next neither counts on it nor reports it.
+    fn cgroup(&mut self, limits: &Limits) -> Option<Cgroup> {
         let home = self.machine.cgroup.as_ref()?;
         self.sequence += 1;
         let name = format!("{}-{}", std::process::id(), self.sequence);
-        let cgroup = Cgroup::create(&home.path, &name).ok()?;
-        plan.controllers.iter().all(|one| cgroup.limit(*one, limits).is_ok()).then_some(cgroup)
+        let made = Cgroup::create(&home.path, &name).and_then(|cgroup| {
+            home.controllers.iter().try_for_each(|one| cgroup.limit(*one, limits))?;
+            Ok(cgroup)
+        });
+        if made.is_err() {
+            self.machine.cgroup = None;
+        }
+        made.ok()
     }
 }
+
+/// What a kernel or a container answers that cannot clone into a cgroup: no `clone3`, a `clone3` without
+/// that field, or a cgroup that takes no members.
+const NO_CLONE_INTO_CGROUP: [Errno; 6] =
+    [Errno::ENOSYS, Errno::E2BIG, Errno::EINVAL, Errno::EBUSY, Errno::EACCES, Errno::EOPNOTSUPP];
 
 /// Whether to wait for the inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -415,15 +432,6 @@ fn notes(spec: &Spec) -> Vec<String> {
             format!("granted by itself: {access} `{}` ({})", grant.path.display(), grant.origin)
         })
         .collect()
-}
-
-/// Corrects the report when the cgroup that was planned could not be made.
-fn without_cgroup(mut reports: Vec<LayerReport>) -> Vec<LayerReport> {
-    if let Some(report) = reports.iter_mut().find(|report| report.layer == Layer::Cgroup) {
-        report.status = Status::Absent;
-        "the cgroup could not be made; the tree is killed another way".clone_into(&mut report.why);
-    }
-    reports
 }
 
 /// The private directory instead of `/tmp` where the environment names that.

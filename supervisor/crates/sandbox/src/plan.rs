@@ -91,7 +91,10 @@ pub(crate) enum Rights {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LandlockPlan {
     pub(crate) abi: u32,
+    /// What may be there: system paths, and what the view holds.
     pub(crate) files: Vec<(PathBuf, Rights)>,
+    /// What must be there, since it was asked for by name.
+    pub(crate) grants: Vec<(PathBuf, Rights)>,
     /// `None`: TCP is not restricted. Otherwise the ports for connect and for bind.
     pub(crate) tcp: Option<(Vec<u16>, Vec<u16>)>,
     pub(crate) scopes: bool,
@@ -119,8 +122,6 @@ pub(crate) struct Plan {
     pub(crate) landlock: Option<LandlockPlan>,
     pub(crate) filter: Option<Variant>,
     pub(crate) rlimits: Vec<(Resource, u64)>,
-    /// The cgroup controllers that hold a limit of this spec.
-    pub(crate) controllers: Vec<Controller>,
     /// A private directory stands in for `/tmp` (no mount namespace).
     pub(crate) private_tmp: bool,
     /// The report, one entry per layer, if every step succeeds.
@@ -158,11 +159,6 @@ pub(crate) fn plan(
             listen: may_listen(spec),
         }),
         rlimits: rlimits(spec, machine, rung, dedicated),
-        controllers: machine
-            .cgroup
-            .as_ref()
-            .map(|home| home.controllers.clone())
-            .unwrap_or_default(),
         private_tmp: sealed && rung == Rung::Bare,
         expected: report::expected(spec, machine, rung, dedicated, lost),
     };
@@ -226,9 +222,9 @@ fn namespaces(rung: Rung, network: NetworkMode) -> i32 {
 }
 
 fn landlock(spec: &Spec, machine: &Machine, rung: Rung) -> LandlockPlan {
-    let mut files =
+    let files =
         if rung == Rung::Bare { host_rules(spec, machine) } else { view_rules(spec, machine) };
-    files.extend(view::needed(&spec.files, spec.base, &machine.base).into_iter().map(|grant| {
+    let grants = view::needed(&spec.files, spec.base, &machine.base).into_iter().map(|grant| {
         let rights = match grant.access {
             Access::Read => Rights::Read,
             Access::Exec => Rights::Exec,
@@ -236,7 +232,7 @@ fn landlock(spec: &Spec, machine: &Machine, rung: Rung) -> LandlockPlan {
             Access::Write => Rights::Write,
         };
         (grant.path, rights)
-    }));
+    });
     let tcp = match spec.network.mode {
         NetworkMode::None => Some((Vec::new(), Vec::new())),
         NetworkMode::Ports => Some((
@@ -248,6 +244,7 @@ fn landlock(spec: &Spec, machine: &Machine, rung: Rung) -> LandlockPlan {
     LandlockPlan {
         abi: machine.landlock_abi,
         files,
+        grants: grants.collect(),
         tcp: tcp.filter(|_ports| machine.landlock_abi >= 4),
         scopes: machine.landlock_abi >= 6,
     }

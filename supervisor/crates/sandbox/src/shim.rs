@@ -235,6 +235,7 @@ fn seal(job: &Job<'_>, ready: Ready) -> Result<(), Failure> {
 fn run_bare(job: Job<'_>) -> Result<(), ()> {
     let watched = watch_signals();
     let ready = reported(&job.report, prepare_bare(&job))?;
+    let private_tmp = job.private_tmp.clone();
     let (program, status) = start_program_bare(job, ready)?;
     let mut main_ended = false;
     loop {
@@ -252,6 +253,10 @@ fn run_bare(job: Job<'_>) -> Result<(), ()> {
                     send_end(&status, &child);
                 }
             });
+            if let Some(directory) = private_tmp.filter(|_| launcher_is_gone(&status)) {
+                // Else the launcher does it; an orphan has nobody behind it. Follows no link.
+                fs::remove_dir_all(directory).ok();
+            }
             return Ok(());
         }
     }
@@ -294,12 +299,15 @@ fn start_program_bare(job: Job<'_>, ready: Ready) -> Result<(i32, OwnedFd), ()> 
     }
 }
 
-/// The signals that the bare shim waits for, blocked so that none is lost between waits.
+/// The signals that the bare shim waits for, blocked so that none is lost between waits. A broken pipe
+/// is blocked too: telling a dead launcher of an end must not end the sweep half way.
 fn watch_signals() -> SigSet {
     let mut watched = SigSet::empty();
     watched.add(Signal::SIGCHLD);
     watched.add(Signal::SIGTERM);
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&watched), None).ok();
+    let mut blocked = watched;
+    blocked.add(Signal::SIGPIPE);
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&blocked), None).ok();
     watched
 }
 

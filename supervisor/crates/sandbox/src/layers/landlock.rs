@@ -17,7 +17,8 @@ use crate::{
     record::{Failure, Stage},
 };
 
-/// Builds the ruleset. Paths that do not exist are left out: what is not there cannot be opened.
+/// Builds the ruleset. System paths that do not exist are left out: what is not there cannot be opened.
+/// A grant that does not exist is a mistake, which is told.
 pub(crate) fn build(plan: &LandlockPlan) -> Result<RulesetCreated, Failure> {
     let abi = version(plan.abi);
     let failed = |error: RulesetError| Failure {
@@ -36,8 +37,12 @@ pub(crate) fn build(plan: &LandlockPlan) -> Result<RulesetCreated, Failure> {
         ruleset = ruleset.scope(Scope::from_all(abi)).map_err(failed)?;
     }
     let mut created = ruleset.create().map_err(failed)?;
-    for (path, rights) in &plan.files {
-        let Some(opened) = open(path)? else { continue };
+    for (path, rights) in plan.files.iter().chain(&plan.grants) {
+        let opened = match open(path) {
+            Ok(opened) => opened,
+            Err(failure) if failure.errno == Errno::ENOENT && is_optional(plan, path) => continue,
+            Err(failure) => return Err(failure),
+        };
         let allowed = rights_of(*rights, abi, is_directory(&opened));
         created = created.add_rule(PathBeneath::new(opened, allowed)).map_err(failed)?;
     }
@@ -67,22 +72,18 @@ pub(crate) fn apply(ruleset: RulesetCreated) -> Result<(), Failure> {
     }
 }
 
-fn open(path: &Path) -> Result<Option<PathFd>, Failure> {
-    match PathFd::new(path) {
-        Ok(opened) => Ok(Some(opened)),
-        Err(PathFdError::OpenCall { source, .. })
-            if source.raw_os_error() == Some(libc::ENOENT) =>
-        {
-            Ok(None)
-        }
-        Err(PathFdError::OpenCall { source, .. }) => {
+fn is_optional(plan: &LandlockPlan, path: &Path) -> bool {
+    !plan.grants.iter().any(|(granted, _)| granted == path)
+}
+
+fn open(path: &Path) -> Result<PathFd, Failure> {
+    PathFd::new(path).map_err(|error| match error {
+        PathFdError::OpenCall { source, .. } => {
             let errno = Errno::from_raw(source.raw_os_error().unwrap_or(libc::EIO));
-            Err(Failure { stage: Stage::OpenGrant, errno, subject: path.display().to_string() })
+            Failure { stage: Stage::OpenGrant, errno, subject: path.display().to_string() }
         }
-        Err(other) => {
-            Err(Failure { stage: Stage::OpenGrant, errno: Errno::EIO, subject: other.to_string() })
-        }
-    }
+        other => Failure { stage: Stage::OpenGrant, errno: Errno::EIO, subject: other.to_string() },
+    })
 }
 
 fn is_directory(opened: &PathFd) -> bool {

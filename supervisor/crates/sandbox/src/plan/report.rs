@@ -125,11 +125,11 @@ fn cgroup_status(machine: &Machine, rung: Rung) -> (Status, String) {
         (Some(_), _) => enforced(),
         (None, Rung::Root | Rung::User) => (
             Status::NotWanted,
-            "no writable cgroup v2 here; the tree dies with its pid namespace".to_owned(),
+            "no usable cgroup v2 here; the tree dies with its pid namespace".to_owned(),
         ),
         (None, Rung::Bare) => (
             Status::Absent,
-            "no writable cgroup v2 here; the tree is killed by sweeping /proc".to_owned(),
+            "no usable cgroup v2 here; the tree is killed by sweeping /proc".to_owned(),
         ),
     }
 }

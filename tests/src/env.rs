@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
+    time::Duration,
 };
 
 use plugbay_sandbox::{Access, FileGrant, Spec, scrub};
@@ -17,6 +18,7 @@ use crate::{
     keeper::Keeper,
     leak,
     setting::Setting,
+    wait::Within,
 };
 
 /// The place. When it is dropped, the test fails if anything that it started is left.
@@ -98,6 +100,22 @@ impl TestEnv {
         spec.args = std::iter::once("prober").chain(words).map(Into::into).collect();
         // Every line that the leak check can see carries the name of this place.
         spec.args.push(format!("of={}", self.root().display()).into());
+        spec.env = scrub(&[], &[]);
+        spec
+    }
+
+    /// The processes of this test that do not end within `patience`.
+    #[must_use]
+    pub fn outliving(&self, patience: Duration) -> Vec<String> {
+        leak::outliving(&self.root().to_string_lossy(), Within::of(patience))
+    }
+
+    /// A spec that runs a shell script.
+    #[must_use]
+    pub fn shell(&self, script: &str) -> Spec {
+        let mut spec = Spec::new("/bin/sh");
+        let name = format!("{}/script", self.root().display());
+        spec.args = ["sh", "-c", script, &name].map(Into::into).to_vec();
         spec.env = scrub(&[], &[]);
         spec
     }

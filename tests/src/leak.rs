@@ -32,6 +32,28 @@ pub(crate) fn left(token: &str, programs: &Path, keepers: &[i32]) -> Vec<String>
     found
 }
 
+/// What carries the token and does not end in time. Processes that fork and end without end can slip
+/// through one look at the table, so it takes several empty ones to believe that there is nothing.
+pub(crate) fn outliving(token: &str, within: Within) -> Vec<String> {
+    const LOOKS: u32 = 20;
+    let mut empty = 0;
+    loop {
+        let carrying: Vec<i32> =
+            processes().into_iter().filter(|pid| command_line(*pid).contains(token)).collect();
+        empty = if carrying.is_empty() { empty + 1 } else { 0 };
+        if empty == LOOKS {
+            return Vec::new();
+        }
+        let all_ended = carrying
+            .iter()
+            .filter_map(|pid| open_process(*pid))
+            .all(|process| ends(process.as_fd(), within));
+        if !carrying.is_empty() && (!all_ended || within.left().is_zero()) {
+            return carrying.iter().map(|pid| format!("process {pid}")).collect();
+        }
+    }
+}
+
 /// How many mounts of this process are ours. Other programs may mount what they like meanwhile.
 pub(crate) fn mounts() -> usize {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();

@@ -34,6 +34,17 @@ impl Setting {
         Self::UserWithHollowNamespaces,
     ];
 
+    /// Those that can be had here. Says which cannot.
+    #[must_use]
+    pub fn possible() -> Vec<Self> {
+        let (possible, skipped): (Vec<Self>, Vec<Self>) =
+            Self::ALL.into_iter().partition(|setting| setting.is_possible());
+        for setting in skipped {
+            println!("skipped ({}): the tests do not run as root", setting.name());
+        }
+        possible
+    }
+
     /// The name in tables.
     #[must_use]
     pub fn name(self) -> &'static str {

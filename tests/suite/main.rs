@@ -7,6 +7,7 @@
 )]
 
 mod escape;
+mod rungs;
 
 use plugbay_tests::TestEnv;
 

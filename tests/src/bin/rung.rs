@@ -97,6 +97,9 @@ fn main() {
         if let Some(user) = option.strip_prefix("--user=") {
             let id = user.parse().unwrap();
             let (user, group) = (Uid::from_raw(id), Gid::from_raw(id));
+            if Uid::current() == user {
+                continue;
+            }
             setgroups(&[]).unwrap();
             setresgid(group, group, group).unwrap();
             setresuid(user, user, user).unwrap();

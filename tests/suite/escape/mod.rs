@@ -214,7 +214,7 @@ fn attacks_fail_as_an_ordinary_user_where_namespaces_are_refused() {
 fn every_attack_of_the_prober_is_in_the_table() {
     let env = crate::env();
     let output = env.unsealed(Setting::User, "prober").arg("list").output().unwrap();
-    let helpers = ["answer", "victim", "daemons", "identity", "offers"];
+    let helpers = ["answer", "victim", "daemons", "movers", "identity", "offers"];
     let listed = String::from_utf8(output.stdout).unwrap();
     let known = rows();
     let unused: Vec<&str> = listed

@@ -50,6 +50,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ("answer", answer),
     ("victim", victim),
     ("daemons", daemons),
+    ("movers", movers),
     ("identity", identity),
     ("offers", offers),
 ];
@@ -216,6 +217,9 @@ fn fork_bomb(scene: &Scene) {
         }
     }
     scene.step("fork", outcome);
+    if scene.text("then") == "wait" {
+        io::stdin().read_exact(&mut [0]).ok();
+    }
 }
 
 fn thread_bomb(scene: &Scene) {
@@ -285,6 +289,11 @@ fn identity(scene: &Scene) {
         field("Seccomp_filters:"),
     );
     scene.told("identity", &text);
+    scene.told("uid", &user.to_string());
+    for kind in ["pid", "mnt", "net", "ipc", "uts", "cgroup", "user"] {
+        let link = fs::read_link(Path::new("/proc/self/ns").join(kind)).unwrap_or_default();
+        scene.told(kind, &link.to_string_lossy());
+    }
 }
 
 fn undumpable(scene: &Scene) {
@@ -466,6 +475,29 @@ fn daemons(scene: &Scene) {
     println!("ready {}", ready.len());
     if scene.text("then") == "wait" {
         io::stdin().read_exact(&mut [0]).ok();
+    }
+}
+
+/// Processes that are never there for long: each forks and ends, without end, so that whoever collects
+/// process ids to kill them always comes late.
+fn movers(scene: &Scene) {
+    for _ in 0..scene.number("count") {
+        call::spawn(|| {
+            nix::unistd::setsid().ok();
+            move_on();
+        })
+        .unwrap();
+    }
+    println!("moving");
+    io::stdin().read_exact(&mut [0]).ok();
+}
+
+/// The child goes on where the parent ends.
+fn move_on() -> ! {
+    loop {
+        if raw(libc::SYS_clone, &[word(libc::SIGCHLD), 0, 0, 0, 0]).is_ok_and(|child| child > 0) {
+            call::leave(0);
+        }
     }
 }
 

@@ -1,0 +1,6 @@
+//! What holds on every rung of the ladder: reports are true, grants are usable and nothing more, and
+//! nothing outlives its keeper or its brain.
+
+mod grants;
+mod reports;
+mod trees;

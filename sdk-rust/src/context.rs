@@ -88,7 +88,18 @@ impl Context {
         self.is_cancelled()
     }
 
-    /// Sleeps, in an asynchronous handler. Shorter if the call is cancelled, because that drops it.
+    /// Sleeps, in an asynchronous handler; shorter if the call is cancelled, because that drops it.
+    ///
+    /// ```
+    /// # use plugbay_sdk::{Context, Plugin, Result, testing::Host};
+    /// # use std::time::Duration;
+    /// let plugin = Plugin::new("p", "1.0.0").method_async("wait", |_: (), ctx: Context| async move {
+    ///     ctx.sleep(Duration::from_millis(5)).await;
+    ///     Ok("waited")
+    /// });
+    /// assert_eq!(Host::new(plugin).call::<String>("wait", &())?, "waited");
+    /// # Ok::<(), plugbay_sdk::CallError>(())
+    /// ```
     pub async fn sleep(&self, duration: Duration) {
         let Some(due) = clock::now().checked_add(duration) else {
             return std::future::pending().await;

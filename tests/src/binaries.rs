@@ -81,23 +81,22 @@ impl Binaries {
         made
     }
 
-    /// Programs that give rights to whoever executes them: one by the setuid bit, one by a capability.
+    /// Programs that give rights to whoever executes them: one by the setuid bit, one by a capability
+    /// (which takes the tool that sets it).
     fn make_gainers(&self) {
-        for name in ["setuid", "capable"] {
-            fs::copy(self.path("prober"), self.path(name)).unwrap();
-            std::os::unix::fs::chown(self.path(name), Some(0), Some(0)).unwrap();
-        }
-        fs::set_permissions(self.path("setuid"), fs::Permissions::from_mode(0o4755)).unwrap();
-        fs::set_permissions(self.path("capable"), fs::Permissions::from_mode(0o755)).unwrap();
-        // `cap_net_raw+ep` by the tool that every distribution has; without it the row says so.
         let tool =
             ["/usr/sbin/setcap", "/sbin/setcap"].iter().find(|tool| Path::new(tool).exists());
+        let copy = |name: &str, mode: u32| {
+            fs::copy(self.path("prober"), self.path(name)).unwrap();
+            std::os::unix::fs::chown(self.path(name), Some(0), Some(0)).unwrap();
+            fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        copy("setuid", 0o4755);
         if let Some(tool) = tool {
-            command(Path::new(tool))
-                .arg("cap_net_raw+ep")
-                .arg(self.path("capable"))
-                .status()
-                .unwrap();
+            copy("capable", 0o755);
+            let mut set = command(Path::new(tool));
+            let status = set.arg("cap_net_raw+ep").arg(self.path("capable")).status().unwrap();
+            assert!(status.success(), "setcap: {status}");
         }
     }
 

@@ -4,6 +4,7 @@
 //! sealed sibling goes on answering; and unsealed against doubles, where it must succeed (the control).
 //! Where no layer of a rung can stop it, the report must say so, and the row is printed as absent.
 
+mod face;
 mod judge;
 mod row;
 mod scene;
@@ -38,10 +39,20 @@ fn rows() -> Vec<&'static Row> {
     tables.into_iter().flatten().collect()
 }
 
+/// By which door an attack comes in.
+#[derive(Clone, Copy, PartialEq)]
+enum Face {
+    /// Spawned by a keeper, as plugins are.
+    Keeper,
+    /// As the command of `plugbay run`.
+    CommandLine,
+}
+
 /// One setting with its keeper and a sealed sibling that must not notice anything.
 struct Stage<'a> {
     env: &'a TestEnv,
     setting: Setting,
+    face: Face,
     offer: Offer,
     keeper: Keeper,
     sibling: Sealed,
@@ -51,12 +62,12 @@ struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    fn new(env: &'a TestEnv, setting: Setting) -> Self {
+    fn new(env: &'a TestEnv, setting: Setting, face: Face) -> Self {
         let careless = careless_descriptors(env.root());
         let offer = Offer::of(env.binaries(), setting);
         let mut keeper = env.keeper(setting);
         let sibling = keeper.spawn(&env.probe(["answer"])).unwrap();
-        Self { env, setting, offer, keeper, sibling, asked: 0, _careless: careless }
+        Self { env, setting, face, offer, keeper, sibling, asked: 0, _careless: careless }
     }
 
     fn sibling_answers(&mut self) -> bool {
@@ -72,10 +83,15 @@ impl<'a> Stage<'a> {
         let mut spec = self.spec(row, &scene);
         (row.shape)(&mut spec, &scene);
         let before = scene.host();
-        let mut sealed = self.keeper.spawn(&spec).map_err(|failure| failure.message)?;
-        drop(sealed.input.take());
-        let meanwhile = self.sibling_answers();
-        let ran = self.keeper.finish(sealed);
+        let (ran, meanwhile) = match self.face {
+            Face::Keeper => {
+                let mut sealed = self.keeper.spawn(&spec).map_err(|failure| failure.message)?;
+                drop(sealed.input.take());
+                let meanwhile = self.sibling_answers();
+                (self.keeper.finish(sealed), meanwhile)
+            }
+            Face::CommandLine => (face::run(self.env, self.setting, &spec)?, true),
+        };
         let afterwards = self.sibling_answers();
         let after = scene.host();
         let changes: Vec<String> = before
@@ -119,10 +135,7 @@ impl<'a> Stage<'a> {
                 return Ok("none: the tests do not run as root".to_owned());
             }
             Control::Root => Setting::Root,
-            Control::User if !self.env.binaries().path("setuid").exists() => {
-                return Ok("none: only root can make such a program".to_owned());
-            }
-            Control::User => Setting::User,
+            Control::UserWith(_) => Setting::User,
             Control::Same | Control::EndsVictims | Control::Runs => self.setting,
         };
         let scene = Scene::new(self.env, setting, None);
@@ -157,57 +170,72 @@ fn careless_descriptors(directory: &Path) -> Vec<OwnedFd> {
 }
 
 /// The whole table in one setting.
-fn hold(setting: Setting) {
+fn hold(setting: Setting, face: Face) {
     if !setting.is_possible() {
         println!("skipped ({}): the tests do not run as root", setting.name());
         return;
     }
     let env = crate::env();
-    let mut stage = Stage::new(&env, setting);
-    let mut table = format!("escape table: {}\n", setting.name());
+    let mut stage = Stage::new(&env, setting, face);
+    let by = if face == Face::Keeper { "keeper" } else { "plugbay run" };
+    let name = format!("escapes, {}, {by}", setting.name());
+    let mut table = format!("{name}\n");
     let mut wrong = Vec::new();
     for row in rows() {
-        let outcome = stage.attack(row);
-        let control = stage.control(row);
         let title = format!("{:>3}  {:<58}", row.number, row.title);
+        if matches!(row.control, Control::UserWith(tool) if !env.binaries().path(tool).exists()) {
+            writeln!(table, "{title} skipped: only root (with setcap) can make the program")
+                .unwrap();
+            continue;
+        }
+        let outcome = stage.attack(row);
+        // What the attack does unsealed does not depend on the door.
+        let control = if face == Face::Keeper {
+            stage.control(row).map(|shown| format!("control: {shown}"))
+        } else {
+            Ok("control: with the keeper".to_owned())
+        };
         match (&outcome, &control) {
             (Ok(verdict), Ok(control)) => {
-                writeln!(table, "{title} {verdict}  [control: {control}]").unwrap();
+                writeln!(table, "{title} {verdict}  [{control}]").unwrap();
             }
             (Err(why), _) => wrong.push(format!("{title} HOLE: {}", env.redact(why))),
             (Ok(_), Err(why)) => wrong.push(format!("{title} void control: {}", env.redact(why))),
         }
     }
     println!("{table}");
-    let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.txt", setting.keeper_name()));
-    fs::write(to, &table).unwrap();
-    assert!(
-        wrong.is_empty(),
-        "{} rows do not hold ({}):\n{}",
-        wrong.len(),
-        setting.name(),
-        wrong.join("\n")
-    );
+    fs::write(face::table(&name), &table).unwrap();
+    assert!(wrong.is_empty(), "{} rows do not hold ({name}):\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]
 fn attacks_fail_as_root() {
-    hold(Setting::Root);
+    hold(Setting::Root, Face::Keeper);
 }
 
 #[test]
 fn attacks_fail_as_an_ordinary_user() {
-    hold(Setting::User);
+    hold(Setting::User, Face::Keeper);
 }
 
 #[test]
 fn attacks_fail_as_root_where_namespaces_are_refused() {
-    hold(Setting::RootWithoutNamespaces);
+    hold(Setting::RootWithoutNamespaces, Face::Keeper);
 }
 
 #[test]
 fn attacks_fail_as_an_ordinary_user_where_namespaces_are_refused() {
-    hold(Setting::UserWithoutNamespaces);
+    hold(Setting::UserWithoutNamespaces, Face::Keeper);
+}
+
+#[test]
+fn attacks_fail_through_the_command_line() {
+    hold(if is_root() { Setting::Root } else { Setting::User }, Face::CommandLine);
+}
+
+#[test]
+fn attacks_fail_through_the_command_line_without_root_and_namespaces() {
+    hold(Setting::UserWithoutNamespaces, Face::CommandLine);
 }
 
 #[test]

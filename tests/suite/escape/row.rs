@@ -61,8 +61,9 @@ pub(crate) enum Control {
     Same,
     /// The same attack by root, unsealed. Without root there is none.
     Root,
-    /// The same attack by an ordinary user, unsealed, even where the keeper is root.
-    User,
+    /// The same attack by an ordinary user, unsealed, even where the keeper is root, with this program
+    /// that only root can make. Without it there is nothing to attack with.
+    UserWith(&'static str),
     /// Unsealed it ends the processes it aims at.
     EndsVictims,
     /// Unsealed it dies in the same way, or runs its course as well: nothing is to be stopped.

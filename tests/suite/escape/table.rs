@@ -221,14 +221,14 @@ pub(super) const PROCESS_ROWS: &[Row] = &[
         "gain-by-setuid",
         denied(&[Layer::NoNewPrivileges], &[EPERM, EACCES]),
     )
-    .control(Control::User),
+    .control(Control::UserWith("setuid")),
     Row::new(
         28,
         "gain rights by file capabilities",
         "gain-by-file-capability",
         denied(&[Layer::NoNewPrivileges], &[EPERM, EACCES]),
     )
-    .control(Control::User),
+    .control(Control::UserWith("capable")),
     Row::new(
         29,
         "hide from the supervisor, then do it",

@@ -80,10 +80,12 @@ impl Offer {
     }
 }
 
-/// Whether `REQUIRE_LAYERS` names this layer.
+/// Whether `REQUIRE_LAYERS` names this layer. `all` are those that a kernel offers or lacks; what hangs
+/// on delegated cgroups (`cgroup`, and `rlimits` as a whole) must be named to be required.
 #[must_use]
 pub fn requires(layer: Layer) -> bool {
     let wanted = std::env::var_os("REQUIRE_LAYERS").unwrap_or_default();
     let wanted = wanted.to_string_lossy().into_owned();
-    wanted.split([',', ' ']).any(|name| name == "all" || name == layer.name())
+    let delegated = matches!(layer, Layer::Cgroup | Layer::Rlimits);
+    wanted.split([',', ' ']).any(|name| name == layer.name() || (name == "all" && !delegated))
 }

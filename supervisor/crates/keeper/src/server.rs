@@ -1,4 +1,4 @@
-//! The keeper's loop: one thread, one `poll`, no timers while nothing is stopping.
+//! The keeper's loop: one thread, one `poll`, and a timer only once after a start.
 //!
 //! ```text
 //! Spawn ─► starting ─(exec)─► running ─(tree gone)─► Exited
@@ -27,8 +27,12 @@ use crate::{
 };
 
 /// How many starts are kept prepared: a restart, and one that comes while that is under way. Each
-/// costs the kernel some 50 KiB.
+/// costs the kernel some 50 KiB. (That is of namespaces; one whole start is kept beside them.)
 const SPARES: usize = 2;
+
+/// Milliseconds without anything to do before the next start is prepared: a program that has just been
+/// started, and the brain that waits for it, have better use for the processor.
+const LULL: u8 = 20;
 
 /// Exit codes, seen by nobody but a person who looks.
 const EXIT_DONE: i32 = 0;
@@ -58,6 +62,8 @@ struct Keeper {
     /// Events that the brain has not taken yet. At most a few per process, so bounded by them.
     outbox: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
     state: State,
+    /// A start has used what was made ahead of time.
+    unprepared: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +106,7 @@ impl Keeper {
             running: BTreeMap::new(),
             outbox: VecDeque::new(),
             state: State::Serving,
+            unprepared: true,
         })
     }
 
@@ -115,22 +122,17 @@ impl Keeper {
                 }
             }
             self.flush();
-            if self.is_idle() {
-                self.launcher.prepare(SPARES);
-            }
         }
     }
 
-    /// Whether nothing waits to be done right now, so that there is time to make the next start short.
-    fn is_idle(&self) -> bool {
-        let mut polled = [PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
-        self.state == State::Serving
-            && self.starting.is_empty()
-            && poll(&mut polled, PollTimeout::ZERO) == Ok(0)
+    /// How long to wait for something to do before the next start is prepared instead.
+    fn patience(&self) -> PollTimeout {
+        let idle = self.state == State::Serving && self.starting.is_empty();
+        if self.unprepared && idle { PollTimeout::from(LULL) } else { PollTimeout::NONE }
     }
 
-    /// Waits until something is ready and says what.
-    fn wait(&self) -> Vec<Source> {
+    /// Waits until something is ready and says what. Uses a lull to make the next start short.
+    fn wait(&mut self) -> Vec<Source> {
         let serving = self.state == State::Serving;
         let mut interest = PollFlags::POLLIN;
         if !self.outbox.is_empty() {
@@ -151,7 +153,12 @@ impl Keeper {
         );
         let mut polled: Vec<PollFd<'_>> =
             watched.iter().map(|(_, fd, interest)| PollFd::new(*fd, *interest)).collect();
-        match poll(&mut polled, PollTimeout::NONE) {
+        match poll(&mut polled, self.patience()) {
+            Ok(0) => {
+                self.unprepared = false;
+                self.launcher.prepare(SPARES);
+                return Vec::new();
+            }
             Ok(_) | Err(Errno::EINTR) => {}
             // Out of memory for the call: nothing is lost, it is tried again.
             Err(_transient) => return Vec::new(),
@@ -199,6 +206,7 @@ impl Keeper {
             let message = "the token is in use".to_owned();
             return self.failed(token, Failure { stage: None, errno: None, message });
         }
+        self.unprepared = true;
         let pipes = standard_pipes().map_err(LaunchError::from_os);
         let begun = pipes.and_then(|(stdio, ends)| Ok((self.launcher.begin(spec, stdio)?, ends)));
         match begun {

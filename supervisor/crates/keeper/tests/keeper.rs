@@ -10,7 +10,7 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use plugbay_keeper::{Client, Event, Request, locate};
-use plugbay_sandbox::{Layer, Spec, Status, scrub};
+use plugbay_sandbox::{Access, FileGrant, Layer, Spec, Status, scrub};
 
 const PATIENCE: u16 = 10_000;
 
@@ -68,6 +68,58 @@ fn a_program_is_sealed_talks_over_its_pipes_and_its_exit_is_told() {
     let (Event::Exited { exit, .. }, _) = next(&client) else { panic!("no exit") };
     assert_eq!((exit.code, exit.signal), (Some(7), None));
     assert!(exit.usage.is_some());
+}
+
+/// Every process below the keeper.
+fn family(client: &Client) -> Vec<u32> {
+    let mut found = vec![client.pid()];
+    let mut next = 0;
+    while let Some(parent) = found.get(next) {
+        let path = format!("/proc/{parent}/task/{parent}/children");
+        let children = std::fs::read_to_string(path).unwrap_or_default();
+        found.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        next += 1;
+    }
+    found.split_off(1)
+}
+
+#[test]
+fn a_start_made_ahead_is_sealed_like_any_other_and_has_what_was_granted() {
+    let granted = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let client = client();
+    let run = |token, script: &str| {
+        let mut spec = shell(script);
+        spec.files = vec![FileGrant::requested(granted.path(), Access::Write)];
+        spec.workdir = granted.path().to_owned();
+        client.send(&Request::Spawn { token, spec }).unwrap();
+        let (event, fds) = next(&client);
+        let Event::Started { pid, enforcement, .. } = event else { panic!("{event:?}") };
+        let [_input, output, _error, _process] = <[OwnedFd; 4]>::try_from(fds).unwrap();
+        let mut said = String::new();
+        File::from(output).read_to_string(&mut said).unwrap();
+        let (Event::Exited { .. }, _) = next(&client) else { panic!("no exit") };
+        (pid.unwrap(), enforcement, said)
+    };
+    let script = "echo kept >>log && cat log; touch /left /etc/left; id -u; ls /work /root 2>&1; \
+                  grep -c . /proc/self/mountinfo; grep -E 'Seccomp:|NoNewPrivs|Cap' /proc/self/status";
+    let (_, ordinary, first) = run(1, script);
+    if ordinary.layer(Layer::DedicatedUser).unwrap().status != Status::Enforced {
+        // Only root makes starts ahead.
+        return;
+    }
+    // Shim, stub and the program's own process of the next start.
+    while family(&client).len() < 3 {
+        std::thread::yield_now();
+    }
+    let ahead = family(&client);
+    let (pid, same, second) = run(2, script);
+    assert!(ahead.contains(&pid), "{pid} was not among {ahead:?}");
+    assert_eq!(same, ordinary);
+    let without_user = |said: &str| {
+        let lines = said.lines().filter(|line| !line.starts_with("18"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(without_user(&second)[1..], without_user(&first)[..], "one more line in the log");
 }
 
 #[test]
@@ -146,5 +198,6 @@ fn two_hundred_starts_leave_no_descriptor_and_no_cgroup_behind() {
             first = open();
         }
     }
-    assert_eq!(open(), first);
+    // Give or take what is kept for the next start; a leak would be hundreds.
+    assert!(open() <= first + 16, "{} after {first}", open());
 }

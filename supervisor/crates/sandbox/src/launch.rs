@@ -30,7 +30,7 @@ use crate::{
     plan::{self, Plan, PlanError, Rights, Rung},
     record::{self, Failure, Receiver, Record, Stage},
     seccomp::{self, SeccompError, Variant},
-    shim::{self, Job},
+    shim::{self, Job, Task, Work},
     spare::Networks,
     spec::{Level, Limits, Spec},
     sys::{self, Fork},
@@ -83,6 +83,7 @@ pub struct Launcher {
     lost: Vec<(Rung, String)>,
     filters: HashMap<Variant, Arc<[libc::sock_filter]>>,
     networks: Networks,
+    standby: Standbys,
     sequence: u64,
 }
 
@@ -105,6 +106,7 @@ impl Launcher {
             lost: Vec::new(),
             filters: HashMap::new(),
             networks: Networks::default(),
+            standby: Standbys::default(),
             sequence: 0,
         })
     }
@@ -130,6 +132,7 @@ impl Launcher {
         if self.rung(Level::Standard).0 == Rung::Root {
             // Without spares a start makes its own namespace.
             self.networks.fill(starts).ok();
+            self.stand_by();
         }
     }
 
@@ -162,8 +165,15 @@ impl Launcher {
             let level = launch.spec.level;
             let (rung, lost) = self.rung(level);
             let lost = lost.iter().map(|(_, why)| why.as_str()).collect::<Vec<_>>().join("; ");
+            let mut plan = plan::plan(&launch.spec, &self.machine, rung, &lost)?;
+            if self.begin_ahead(launch, &plan) {
+                return Ok(());
+            }
             let cgroup = self.cgroup(&launch.spec.limits);
-            let plan = plan::plan(&launch.spec, &self.machine, rung, &lost)?;
+            if cgroup.is_none() {
+                // If one was planned, its limits are to be held another way.
+                plan = plan::plan(&launch.spec, &self.machine, rung, &lost)?;
+            }
             let is_member = cgroup.is_some();
             match self.clone_shim(launch, plan, cgroup) {
                 Err(LaunchError::Stage(failure))
@@ -216,11 +226,13 @@ impl Launcher {
         match forked.map_err(&at_clone)? {
             Fork::Child => shim::run(Job {
                 plan: &plan,
-                image: &image,
-                workdir,
+                task: Task::Known(Work {
+                    image: &image,
+                    workdir: &workdir,
+                    filter: &filter,
+                    standard,
+                }),
                 private_tmp: private.as_ref().map(|private| private.0.clone()),
-                filter: &filter,
-                standard,
                 network,
                 report,
                 status: status_inside,
@@ -293,6 +305,10 @@ impl Launcher {
 /// that field, or a cgroup that takes no members.
 const NO_CLONE_INTO_CGROUP: [Errno; 6] =
     [Errno::ENOSYS, Errno::E2BIG, Errno::EINVAL, Errno::EBUSY, Errno::EACCES, Errno::EOPNOTSUPP];
+
+mod standby;
+
+use standby::Standbys;
 
 /// Whether to wait for the inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,7 @@ pub mod environment;
 pub mod launch;
 mod layers;
 pub mod machine;
+mod order;
 pub mod packet;
 pub mod plan;
 pub mod process;

@@ -14,7 +14,7 @@ use nix::{
 use crate::{launch::Wait, sys};
 
 /// The most descriptors that one packet carries.
-pub const MOST_DESCRIPTORS: usize = 4;
+pub const MOST_DESCRIPTORS: usize = 32;
 
 /// Sends one packet made of `parts`, with descriptors.
 ///

@@ -56,10 +56,12 @@ pub enum Stage {
     Seccomp,
     /// Executing the program.
     Exec,
+    /// Taking over, in a process made ahead of time, what it shall become.
+    Order,
 }
 
 impl Stage {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 19] = [
         Self::Clone,
         Self::UserMap,
         Self::Mount,
@@ -78,6 +80,7 @@ impl Stage {
         Self::Landlock,
         Self::Seccomp,
         Self::Exec,
+        Self::Order,
     ];
 
     /// The stage in words that fit after "failed to".
@@ -102,6 +105,7 @@ impl Stage {
             Self::Landlock => "restrict by Landlock",
             Self::Seccomp => "install the system call filter",
             Self::Exec => "execute the program",
+            Self::Order => "take over what to become",
         }
     }
 }

@@ -14,7 +14,7 @@
 use std::{
     fs,
     os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use ::landlock::RulesetCreated;
@@ -37,7 +37,9 @@ use crate::{
         landlock,
         mount::{self, OwnLine},
     },
-    plan::{Identity, Plan, Rung},
+    machine::Machine,
+    order,
+    plan::{self, Identity, Plan, Rung},
     record::{Failure, Sender, Stage},
     sys::{self, Fork, Reaped},
     tree,
@@ -52,17 +54,42 @@ pub(crate) const FIRST_DEDICATED_ID: u32 = 0x7000_0000;
 #[derive(Debug)]
 pub(crate) struct Job<'a> {
     pub(crate) plan: &'a Plan,
-    pub(crate) image: &'a Image,
-    pub(crate) workdir: PathBuf,
+    pub(crate) task: Task<'a>,
     /// Stands in for `/tmp` where there is no mount namespace.
     pub(crate) private_tmp: Option<PathBuf>,
-    pub(crate) filter: &'a [libc::sock_filter],
-    pub(crate) standard: [BorrowedFd<'a>; 3],
     /// A network namespace to join, made ahead of time.
     pub(crate) network: Option<OwnedFd>,
     pub(crate) report: Sender,
     pub(crate) status: OwnedFd,
     pub(crate) launcher: (u32, u32),
+}
+
+/// What to do once everything around the program stands.
+#[derive(Debug)]
+pub(crate) enum Task<'a> {
+    /// Known when this process was made.
+    Known(Work<'a>),
+    /// Told later: this process was made ahead of time.
+    Awaited(Awaited<'a>),
+}
+
+/// What to execute, and what only the program's own process needs for that.
+#[derive(Debug)]
+pub(crate) struct Work<'a> {
+    pub(crate) image: &'a Image,
+    pub(crate) workdir: &'a Path,
+    pub(crate) filter: &'a [libc::sock_filter],
+    pub(crate) standard: [BorrowedFd<'a>; 3],
+}
+
+/// What is known of a task before it is given.
+#[derive(Debug)]
+pub(crate) struct Awaited<'a> {
+    pub(crate) orders: order::Receiver,
+    pub(crate) machine: &'a Machine,
+    pub(crate) filter: &'a [libc::sock_filter],
+    /// The owners that granted trees may have.
+    pub(crate) owners: &'a [(u32, u32)],
 }
 
 /// Ends the process if a panic should ever unwind out of the code below: the frames above belong to
@@ -93,7 +120,7 @@ fn run_in_namespaces(job: Job<'_>) -> Result<(), ()> {
             drop((pidfd, ready));
             let status = job.status;
             // Whatever is owned is closed here: `settle` closes by number what owners do not know of.
-            drop((job.report, job.network));
+            drop((job.report, job.network, job.task));
             settle(&[status.as_raw_fd()]);
             // Pid 1: reap whatever is orphaned here; when the stub ends the program has, and with
             // our exit the kernel kills the rest of the namespace.
@@ -111,8 +138,12 @@ fn run_in_namespaces(job: Job<'_>) -> Result<(), ()> {
 /// What is made before the first fork inside and used by the program's process.
 #[derive(Debug)]
 struct Ready {
+    /// `None` where there is no Landlock, or the task is not known yet.
     ruleset: Option<RulesetCreated>,
     dedicated: Option<u32>,
+    mapper: Mapper,
+    /// What the view lacks and is not reported yet.
+    lost: Vec<(Layer, String)>,
 }
 
 /// Everything before the first fork inside: maps, view, host name, loopback, ruleset.
@@ -137,17 +168,36 @@ fn prepare(job: &Job<'_>) -> Result<Ready, Failure> {
     // A name that says nothing of the host. Inside a masked container it may be refused; then the
     // host's name shows, which the report need not mention: the namespace itself is there.
     sethostname("plugbay").ok();
+    let (mut mapper, mut lost) = (Mapper::new(dedicated), Vec::new());
+    if let Task::Awaited(awaited) = &job.task {
+        // While there is the host's `/proc` to make them by.
+        let expected = |(uid, gid): &(u32, u32)| mapper.expect(*uid, *gid);
+        awaited.owners.iter().try_for_each(expected).map_err(Failure::at(Stage::IdMap))?;
+    }
     if let Some(view) = &plan.view {
-        let (uid, gid) = dedicated.map_or(job.launcher, |id| (id, id));
-        let mut mapper = Mapper::new(dedicated);
-        let lost = mount::enter(view, &mut mapper, OwnLine { uid, gid })?;
-        report_lost(job, &lost)?;
+        lost = mount::enter(view, &mut mapper, own_line(job, dedicated))?;
     }
     if plan.loopback {
         bring_up_loopback().map_err(Failure::at(Stage::Loopback))?;
     }
     hide()?;
-    Ok(Ready { ruleset: plan.landlock.as_ref().map(landlock::build).transpose()?, dedicated })
+    let ruleset = match &job.task {
+        Task::Known(_) => {
+            report_lost(job, &std::mem::take(&mut lost))?;
+            ruleset(plan)?
+        }
+        Task::Awaited(_) => None,
+    };
+    Ok(Ready { ruleset, dedicated, mapper, lost })
+}
+
+fn own_line(job: &Job<'_>, dedicated: Option<u32>) -> OwnLine {
+    let (uid, gid) = dedicated.map_or(job.launcher, |id| (id, id));
+    OwnLine { uid, gid }
+}
+
+fn ruleset(plan: &Plan) -> Result<Option<RulesetCreated>, Failure> {
+    plan.landlock.as_ref().map(landlock::build).transpose()
 }
 
 /// What the view lacks is a partial layer; strict does not start with one.
@@ -189,7 +239,7 @@ fn start_program(job: Job<'_>, ready: Ready) -> Result<(i32, OwnedFd), ()> {
             drop(ready);
             let sent = job.report.main_process(pidfd.as_fd()).map_err(Failure::at(Stage::Fork));
             reported(&job.report, sent)?;
-            drop((pidfd, job.report, job.network));
+            drop((pidfd, job.report, job.network, job.task));
             settle(&[job.status.as_raw_fd()]);
             Ok((pid, job.status))
         }
@@ -198,14 +248,36 @@ fn start_program(job: Job<'_>, ready: Ready) -> Result<(i32, OwnedFd), ()> {
 
 /// The program's own process: restrict, then execute. Returns only with the reason why not.
 fn become_program(job: &Job<'_>, ready: Ready) -> Failure {
-    match seal(job, ready) {
-        Ok(()) => job.image.execute(),
-        Err(failure) => failure,
-    }
+    let outcome = match &job.task {
+        Task::Known(work) => seal(job.plan, work, ready).map(|()| work.image.execute()),
+        Task::Awaited(awaited) => obey(job, awaited, ready),
+    };
+    outcome.unwrap_or_else(|failure| failure)
 }
 
-fn seal(job: &Job<'_>, ready: Ready) -> Result<(), Failure> {
-    let plan = job.plan;
+/// Waits for what to become, adds to the view what was granted, and becomes it.
+fn obey(job: &Job<'_>, awaited: &Awaited<'_>, mut ready: Ready) -> Result<Failure, Failure> {
+    let received = awaited.orders.receive().map_err(Failure::at(Stage::Order))?;
+    // No order will come: the launcher has no use for this process.
+    let Some(order) = received else { sys::exit_now(EXIT_FAILED) };
+    let refused = |subject: String| Failure { stage: Stage::Order, errno: Errno::EINVAL, subject };
+    let plan = plan::plan(&order.spec, awaited.machine, job.plan.rung, "")
+        .map_err(|error| refused(error.to_string()))?;
+    if let Some(view) = &plan.view {
+        let line = own_line(job, ready.dedicated);
+        ready.lost.extend(mount::add(view, order.trees, &mut ready.mapper, line)?);
+    }
+    report_lost(job, &ready.lost)?;
+    ready.ruleset = ruleset(&plan)?;
+    let image = Image::of(&order.spec).map_err(Failure::at(Stage::Order))?;
+    let [input, output, error] = &order.standard;
+    let standard = [input.as_fd(), output.as_fd(), error.as_fd()];
+    let workdir = &order.spec.workdir;
+    seal(&plan, &Work { image: &image, workdir, filter: awaited.filter, standard }, ready)?;
+    Ok(image.execute())
+}
+
+fn seal(plan: &Plan, work: &Work<'_>, ready: Ready) -> Result<(), Failure> {
     let sealed = plan.filter.is_some();
     confine::detach_session()?;
     confine::die_with_parent(libc::SIGKILL)?;
@@ -213,21 +285,21 @@ fn seal(job: &Job<'_>, ready: Ready) -> Result<(), Failure> {
     if sealed {
         confine::drop_bounding_set()?;
         if let Some(id) = ready.dedicated {
-            confine::open_pipes(job.standard)?;
+            confine::open_pipes(work.standard)?;
             confine::become_user(id)?;
         }
         confine::drop_capabilities()?;
         confine::die_with_parent(libc::SIGKILL)?;
     }
-    confine::enter_directory(&job.workdir)?;
-    confine::arrange_descriptors(job.standard)?;
+    confine::enter_directory(work.workdir)?;
+    confine::arrange_descriptors(work.standard)?;
     if sealed {
         confine::forbid_new_privileges()?;
     }
     if let Some(ruleset) = ready.ruleset {
         landlock::apply(ruleset)?;
     }
-    if sealed { confine::filter(job.filter) } else { Ok(()) }
+    if sealed { confine::filter(work.filter) } else { Ok(()) }
 }
 
 /// Without namespaces: parent, subreaper and tree killer in one. It is outside the program's Landlock
@@ -277,7 +349,8 @@ fn prepare_bare(job: &Job<'_>) -> Result<Ready, Failure> {
             .map_err(Failure::at(Stage::User))?;
     }
     hide()?;
-    Ok(Ready { ruleset: job.plan.landlock.as_ref().map(landlock::build).transpose()?, dedicated })
+    let mapper = Mapper::new(dedicated);
+    Ok(Ready { ruleset: ruleset(job.plan)?, dedicated, mapper, lost: Vec::new() })
 }
 
 fn start_program_bare(job: Job<'_>, ready: Ready) -> Result<(i32, OwnedFd), ()> {
@@ -292,7 +365,7 @@ fn start_program_bare(job: Job<'_>, ready: Ready) -> Result<(i32, OwnedFd), ()> 
         Fork::Parent { pid, pidfd } => {
             let sent = job.report.main_process(pidfd.as_fd()).map_err(Failure::at(Stage::Fork));
             reported(&job.report, sent)?;
-            drop((pidfd, ready, job.report));
+            drop((pidfd, ready, job.report, job.task));
             close_all_but(&[job.status.as_raw_fd()]);
             Ok((pid, job.status))
         }
@@ -320,7 +393,10 @@ fn reported<T>(report: &Sender, outcome: Result<T, Failure>) -> Result<T, ()> {
 /// launcher's own 0, 1 and 2 stay as place holders, so that no descriptor made here gets their numbers
 /// before the program's are put there.
 fn keep_only(job: &Job<'_>) -> Result<(), Failure> {
-    let mut kept: Vec<RawFd> = job.standard.iter().map(|fd| fd.as_raw_fd()).collect();
+    let mut kept: Vec<RawFd> = match &job.task {
+        Task::Known(work) => work.standard.iter().map(|fd| fd.as_raw_fd()).collect(),
+        Task::Awaited(awaited) => vec![awaited.orders.number()],
+    };
     kept.extend(job.network.as_ref().map(AsRawFd::as_raw_fd));
     kept.extend([0, 1, 2, job.report.as_fd().as_raw_fd(), job.status.as_raw_fd()]);
     sys::close_all_except(&kept).map_err(Failure::at(Stage::Descriptors))

@@ -121,6 +121,8 @@ pub(crate) fn clone_tree(source: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 pub(crate) struct MountChange<'fd> {
     /// `MOUNT_ATTR_*` bits to set.
     pub(crate) set: u64,
+    /// `MOUNT_ATTR_*` bits to clear.
+    pub(crate) clear: u64,
     /// A user namespace whose mapping shall apply (`MOUNT_ATTR_IDMAP` must be in `set`).
     pub(crate) user_namespace: Option<BorrowedFd<'fd>>,
     /// Also on every mount below.
@@ -132,6 +134,7 @@ pub(crate) fn change_mount(mount: BorrowedFd<'_>, change: MountChange<'_>) -> Re
     // SAFETY: mount_attr is plain data for which all zeroes is "change nothing".
     let mut attributes: libc::mount_attr = unsafe { mem::zeroed() };
     attributes.attr_set = change.set;
+    attributes.attr_clr = change.clear;
     if let Some(namespace) = change.user_namespace {
         attributes.userns_fd = u64::from(namespace.as_raw_fd().cast_unsigned());
     }

@@ -5,7 +5,7 @@
 //! all mounts, the system call filter last.
 
 use std::{
-    ffi::{CString, OsStr},
+    ffi::{CString, OsStr, OsString},
     os::{
         fd::{AsFd as _, BorrowedFd},
         unix::ffi::OsStrExt as _,
@@ -26,6 +26,7 @@ use nix::{
 
 use crate::{
     record::{Failure, Stage},
+    spec::Spec,
     sys,
 };
 
@@ -174,6 +175,12 @@ impl Image {
                 .map(|(name, value)| text(&[name.as_bytes(), b"=", value.as_bytes()].concat()))
                 .collect::<Result<_, _>>()?,
         })
+    }
+
+    /// The image of a spec, with its own environment.
+    pub(crate) fn of(spec: &Spec) -> Result<Self, Errno> {
+        let pairs = spec.env.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+        Self::new(&spec.program, spec.args.iter().map(OsString::as_os_str), pairs)
     }
 
     /// Executes the program; returns only with the reason why not.

@@ -37,6 +37,14 @@ impl Mapper {
         self.target.is_some()
     }
 
+    /// Makes ready what trees of this owner will need: later there may be no `/proc` to make it by.
+    pub(crate) fn expect(&mut self, uid: u32, gid: u32) -> Result<(), Errno> {
+        match self.target {
+            Some(target) => self.namespace(uid, gid, target).map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// Makes `tree`, which belongs to `uid` and `gid`, belong to the dedicated user inside. The error
     /// says what that means for the process.
     pub(crate) fn apply(&mut self, tree: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<(), String> {
@@ -51,6 +59,7 @@ impl Mapper {
             set: libc::MOUNT_ATTR_IDMAP,
             user_namespace: Some(namespace),
             recursive,
+            ..MountChange::default()
         };
         // A submount of a kind that cannot be mapped refuses the whole tree: then map its top only.
         sys::change_mount(tree, change(true)).or_else(|_refused| sys::change_mount(tree, change(false))).map_err(

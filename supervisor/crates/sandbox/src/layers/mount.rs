@@ -9,7 +9,7 @@ use std::{
     fs,
     io::Write as _,
     os::{
-        fd::{AsFd as _, OwnedFd},
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::{
             ffi::OsStrExt as _,
             fs::{DirBuilderExt as _, OpenOptionsExt as _},
@@ -92,15 +92,7 @@ fn build(
             MountChange { set: RDONLY | NOSUID | NODEV, recursive: true, ..MountChange::default() };
         sys::change_mount(root.as_fd(), change).map_err(Failure::at(Stage::Mount))?;
     }
-    for Prepared { step, mount, nested } in
-        prepared.iter().filter(|prepared| !prepared.step.is_base())
-    {
-        if *nested {
-            skeleton.place(step, mount.as_ref(), own_line).map_err(at_step(step))?;
-        }
-        attach(step, mount.as_ref())?;
-    }
-    Ok(())
+    put_on_top(prepared, &mut skeleton, own_line)
 }
 
 fn at_step(step: &Step) -> impl FnOnce(std::io::Error) -> Failure {
@@ -189,20 +181,36 @@ fn memory(bytes: u64, mode: u32) -> Result<OwnedFd, Errno> {
     sys::new_filesystem(c"tmpfs", &options, NOSUID | NODEV)
 }
 
+/// Copies the tree and makes of it what the step wants.
 fn copy(
     bind: &Bind,
     mapper: &mut Mapper,
     lost: &mut Vec<(Layer, String)>,
 ) -> Result<OwnedFd, Failure> {
+    let tree = take(bind)?;
+    if bind.kind != BindKind::Base {
+        restrict(tree.as_fd(), bind, mapper, lost)?;
+    }
+    Ok(tree)
+}
+
+/// A detached copy of the host's tree.
+fn take(bind: &Bind) -> Result<OwnedFd, Failure> {
     let name = || bind.path.display().to_string();
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     let source =
         open(&bind.path, flags, Mode::empty()).map_err(Failure::about(Stage::OpenGrant, name()))?;
-    let tree = sys::clone_tree(source.as_fd()).map_err(Failure::about(Stage::Mount, name()))?;
-    if bind.kind == BindKind::Base {
-        // Made read-only with the whole base in one call.
-        return Ok(tree);
-    }
+    sys::clone_tree(source.as_fd()).map_err(Failure::about(Stage::Mount, name()))
+}
+
+/// The rights of a tree that is not of the base (that is made read-only as a whole), and its owner.
+fn restrict(
+    tree: BorrowedFd<'_>,
+    bind: &Bind,
+    mapper: &mut Mapper,
+    lost: &mut Vec<(Layer, String)>,
+) -> Result<(), Failure> {
+    let name = || bind.path.display().to_string();
     let mut set = NOSUID;
     if !bind.writable {
         set |= RDONLY;
@@ -211,18 +219,83 @@ fn copy(
         set |= NODEV;
     }
     let change = MountChange { set, recursive: true, ..MountChange::default() };
-    sys::change_mount(tree.as_fd(), change).map_err(Failure::about(Stage::Mount, name()))?;
+    sys::change_mount(tree, change).map_err(Failure::about(Stage::Mount, name()))?;
     if bind.kind == BindKind::HostRoot && mapper.is_needed() {
         let why = "`/` keeps its owners: usable as far as its modes allow others".to_owned();
         lost.push((Layer::IdMappedMounts, why));
     }
     if bind.kind == BindKind::Grant {
-        let owner = fstat(&source).map_err(Failure::about(Stage::OpenGrant, name()))?;
-        if let Err(reason) = mapper.apply(tree.as_fd(), owner.st_uid, owner.st_gid) {
+        let owner = fstat(tree).map_err(Failure::about(Stage::OpenGrant, name()))?;
+        if let Err(reason) = mapper.apply(tree, owner.st_uid, owner.st_gid) {
             lost.push((Layer::IdMappedMounts, format!("`{}`: {reason}", name())));
         }
     }
-    Ok(tree)
+    Ok(())
+}
+
+/// Detached copies of the trees of `steps`, taken where the host's paths mean something. `None` when a
+/// step is something else than a tree.
+pub(crate) fn trees(steps: &[Step]) -> Option<Vec<OwnedFd>> {
+    let take = |step: &Step| match step {
+        Step::Bind(bind) => take(bind).ok(),
+        Step::Directory { .. }
+        | Step::Link { .. }
+        | Step::File { .. }
+        | Step::Memory { .. }
+        | Step::Processes
+        | Step::Terminals => None,
+    };
+    steps.iter().map(take).collect()
+}
+
+/// Adds the last steps of `view`, whose trees were taken already, to a root that has all the others.
+/// For a process that nothing untrusted runs beside yet: the root is writable for a moment.
+pub(crate) fn add(
+    view: &View,
+    trees: Vec<OwnedFd>,
+    mapper: &mut Mapper,
+    own_line: OwnLine,
+) -> Result<Vec<(Layer, String)>, Failure> {
+    let failed = Failure::at(Stage::Mount);
+    let first = view.steps.len().saturating_sub(trees.len());
+    let steps = view.steps.iter().zip(&view.nested).skip(first);
+    let (mut lost, mut prepared) = (Vec::new(), Vec::with_capacity(trees.len()));
+    for ((step, nested), tree) in steps.zip(trees) {
+        if let Step::Bind(bind) = step {
+            restrict(tree.as_fd(), bind, mapper, &mut lost)?;
+        }
+        prepared.push(Prepared { step, mount: Some(tree), nested: *nested });
+    }
+    let mut skeleton = Skeleton::default();
+    if prepared.iter().any(|prepared| !prepared.nested) {
+        let root = open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(&failed)?;
+        let writable = MountChange { clear: RDONLY, ..MountChange::default() };
+        sys::change_mount(root.as_fd(), writable).map_err(&failed)?;
+        for Prepared { step, mount, .. } in prepared.iter().filter(|prepared| !prepared.nested) {
+            skeleton.place(step, mount.as_ref(), own_line).map_err(at_step(step))?;
+        }
+        let read_only = MountChange { set: RDONLY, ..MountChange::default() };
+        sys::change_mount(root.as_fd(), read_only).map_err(&failed)?;
+    }
+    put_on_top(&prepared, &mut skeleton, own_line)?;
+    Ok(lost)
+}
+
+/// What has rights of its own, and what lies inside of that, in order.
+fn put_on_top(
+    prepared: &[Prepared<'_>],
+    skeleton: &mut Skeleton,
+    own_line: OwnLine,
+) -> Result<(), Failure> {
+    for Prepared { step, mount, nested } in
+        prepared.iter().filter(|prepared| !prepared.step.is_base())
+    {
+        if *nested {
+            skeleton.place(step, mount.as_ref(), own_line).map_err(at_step(step))?;
+        }
+        attach(step, mount.as_ref())?;
+    }
+    Ok(())
 }
 
 /// The mount that becomes `/`: a small memory file system, or the host's root where `/` was granted.

@@ -47,6 +47,9 @@ const STRIKES_PER_MINUTE: u32 = 8;
 /// `$/log` records per second in the long run, and at once.
 const LOGS_PER_SECOND: u32 = 1_000;
 const LOGS_BURST: u32 = 10_000;
+/// Notifications that nobody wants, per second in the long run and at once, before it is a flood.
+const UNWANTED_PER_SECOND: u32 = 10_000;
+const UNWANTED_BURST: u32 = 100_000;
 /// How long the plugin may take to end or be seen ended after it has closed its stdout.
 const EOF_GRACE: Duration = Duration::from_millis(500);
 
@@ -100,6 +103,7 @@ struct Reader<'s> {
     strikes: Bucket,
     logs: Bucket,
     logs_dropped: u64,
+    unwanted: Bucket,
     frames: usize,
     bytes: usize,
 }
@@ -115,6 +119,7 @@ impl<'s> Reader<'s> {
             strikes: Bucket::new(STRIKES_PER_MINUTE, STRIKES_PER_MINUTE, minute, now),
             logs: Bucket::new(LOGS_BURST, LOGS_PER_SECOND, Duration::from_secs(1), now),
             logs_dropped: 0,
+            unwanted: Bucket::new(UNWANTED_BURST, UNWANTED_PER_SECOND, Duration::from_secs(1), now),
             frames: 0,
             bytes: 0,
         }
@@ -171,10 +176,8 @@ impl<'s> Reader<'s> {
                 }
                 Ok(Message::Notification { method, params }) => match &*method {
                     method::LOG => Fault::Log(params.map(RawValue::to_owned)),
-                    other => {
-                        notice(session, other, params);
-                        return true;
-                    }
+                    other if notice(session, other, params) => return true,
+                    _ => Fault::Unwanted,
                 },
                 Err(error) if error.is_noise() => Fault::Stray(shown(frame)),
                 Err(error) => Fault::Broken(error),
@@ -195,6 +198,7 @@ impl<'s> Reader<'s> {
     fn punish(&mut self, fault: Fault) {
         match fault {
             Fault::Log(params) => self.log(params.as_deref()),
+            Fault::Unwanted => self.unwanted(),
             Fault::Stray(line) => self.stray(line),
             Fault::Violation(what) => self.strike(&what),
             Fault::Broken(error) => self.broken(&error),
@@ -233,6 +237,15 @@ impl<'s> Reader<'s> {
         }
         if !self.stray.take(clock::now()) {
             let what = format!("more than {STRAY_PER_MINUTE} stray lines a minute on stdout");
+            self.session.condemn(Cause::Protocol(what));
+        }
+    }
+
+    /// A notification that nobody wants: counted and ignored, up to a flood.
+    fn unwanted(&mut self) {
+        count(&self.session.counters.dropped_notices);
+        if !self.unwanted.take(clock::now()) {
+            let what = format!("more than {UNWANTED_PER_SECOND} useless notifications a second");
             self.session.condemn(Cause::Protocol(what));
         }
     }
@@ -303,6 +316,7 @@ impl<'s> Reader<'s> {
 /// What needs more than the session: budgets of this reader.
 enum Fault {
     Log(Option<Box<RawValue>>),
+    Unwanted,
     Stray(String),
     Violation(String),
     Broken(ParseError),
@@ -325,15 +339,12 @@ fn respond(
     }
 }
 
-/// A notification other than `$/log`. What nobody here knows is counted and ignored.
-fn notice(session: &Session, method: &str, params: Option<&RawValue>) {
-    let known = match method {
+/// A notification other than `$/log`; whether anybody here wants it.
+fn notice(session: &Session, method: &str, params: Option<&RawValue>) -> bool {
+    match method {
         method::PROGRESS => params.is_some_and(|params| progress(session, params)),
         method::CANCEL => params.is_some_and(|params| session.inbox.cancel(params)),
         _ => false,
-    };
-    if !known {
-        count(&session.counters.dropped_notices);
     }
 }
 

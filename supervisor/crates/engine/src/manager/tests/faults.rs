@@ -49,6 +49,30 @@ async fn a_flood_of_stray_lines_ends_the_process_and_says_why() {
 }
 
 #[tokio::test]
+async fn useless_notifications_are_counted_and_a_flood_of_them_ends_the_process() {
+    let notice = b"{\"jsonrpc\":\"2.0\",\"method\":\"app/chatter\"}\n";
+    let stage = Stage::new(move |mut fake| async move {
+        fake.greet("p", &[]).await;
+        let some = fake.expect("some").await;
+        fake.raw(&notice.repeat(1_000)).await;
+        fake.answer(&some, json!("said")).await;
+        fake.expect("flood").await;
+        loop {
+            fake.raw(&notice.repeat(1_000)).await;
+        }
+    });
+    let host = host(&stage).await;
+    let said: Value = host.call("p", "some", &json!({})).await.unwrap();
+    assert_eq!(said, "said");
+    assert_eq!(host.plugin("p").await.unwrap().counts.dropped_notices, 1_000);
+    let error = host.call::<_, Value>("p", "flood", &json!({})).await.unwrap_err();
+    let CallErrorKind::Crashed { cause: Cause::Protocol(why), .. } = error.kind() else {
+        panic!("{error}")
+    };
+    assert_eq!(why, "more than 10000 useless notifications a second");
+}
+
+#[tokio::test]
 async fn an_oversize_answer_fails_its_call_and_no_other() {
     let stage = Stage::new(|mut fake| async move {
         fake.greet("p", &[]).await;

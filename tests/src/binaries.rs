@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::setting::{Setting, is_root};
 
-const FIXTURES: [&str; 3] = ["prober", "rung", "brain"];
+const FIXTURES: [&str; 5] = ["prober", "rung", "brain", "twin", "host"];
 const PROGRAMS: [&str; 2] = ["plugbay-keeper", "plugbay"];
 
 /// A command that is not sealed: fixtures, controls, and the programs under test themselves.

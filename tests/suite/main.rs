@@ -1,12 +1,16 @@
 //! The integration tests: one binary, real processes, every rung of the ladder.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stdout,
     clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
     reason = "a test fails by panicking, and prints what it found"
 )]
 
 mod escape;
+mod fault;
+mod promise;
 mod rungs;
 
 use plugbay_tests::TestEnv;

@@ -1,0 +1,3 @@
+//! What Plugbay promises as a whole, each promise kept on real, sealed processes.
+
+mod survival;

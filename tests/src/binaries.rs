@@ -16,8 +16,13 @@ use tempfile::TempDir;
 
 use crate::setting::{Setting, is_root};
 
-const FIXTURES: [&str; 5] = ["prober", "rung", "brain", "twin", "host"];
-const PROGRAMS: [&str; 2] = ["plugbay-keeper", "plugbay"];
+const FIXTURES: [&str; 6] = ["prober", "rung", "brain", "twin", "host", "golden"];
+/// Programs of other packages, and which package each is of.
+const PROGRAMS: [(&str, &str); 3] = [
+    ("plugbay-keeper", "plugbay-keeper"),
+    ("plugbay", "plugbay"),
+    ("fastwords", "plugbay-example-fastwords"),
+];
 
 /// A command that is not sealed: fixtures, controls, and the programs under test themselves.
 #[must_use]
@@ -56,7 +61,7 @@ impl Binaries {
         build(built);
         let place = tempfile::Builder::new().prefix("pbt-bin-").tempdir_in("/tmp").unwrap();
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        for name in FIXTURES.iter().chain(&PROGRAMS) {
+        for name in FIXTURES.iter().chain(PROGRAMS.iter().map(|(name, _)| name)) {
             let to = place.path().join(name);
             // A link cannot be busy; a copy is made before this process has forked anything.
             fs::hard_link(built.join(name), &to)
@@ -129,8 +134,8 @@ fn build(built: &Path) {
         #[expect(clippy::disallowed_methods, reason = "cargo builds what is tested")]
         let mut cargo = Command::new(cargo);
         cargo.arg("build").arg("--quiet").current_dir(env!("CARGO_MANIFEST_DIR"));
-        for name in PROGRAMS {
-            cargo.args(["--package", name]);
+        for (_, package) in PROGRAMS {
+            cargo.args(["--package", package]);
         }
         cargo.arg("--bins");
         if built.file_name().is_some_and(|profile| profile == "release") {

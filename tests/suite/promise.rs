@@ -1,3 +1,6 @@
 //! What Plugbay promises as a whole, each promise kept on real, sealed processes.
 
+mod calls;
+mod example;
+mod golden;
 mod survival;

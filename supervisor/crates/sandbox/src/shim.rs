@@ -108,6 +108,7 @@ const EXIT_PANIC: i32 = 70;
 /// The whole life of the shim.
 pub(crate) fn run(job: Job<'_>) -> ! {
     let _guard = ExitGuard;
+    sys::reset_signal_actions();
     let outcome = if job.plan.rung == Rung::Bare { run_bare(job) } else { run_in_namespaces(job) };
     sys::exit_now(if outcome.is_ok() { 0 } else { EXIT_FAILED })
 }

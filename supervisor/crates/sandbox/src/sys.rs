@@ -46,8 +46,8 @@ fn size_of<T>() -> usize {
 }
 
 /// Forks with the namespaces of `flags`, optionally straight into a cgroup. The caller must be
-/// single-threaded: the child goes on with ordinary code, all signals at their defaults. Where `clone3` is hidden (container
-/// profiles answer `ENOSYS`), the older call serves, which cannot name a cgroup.
+/// single-threaded: the child goes on with ordinary code. Where `clone3` is hidden (container profiles
+/// answer `ENOSYS`), the older call serves, which cannot name a cgroup.
 pub(crate) fn fork(flags: i32, cgroup: Option<BorrowedFd<'_>>) -> Result<Fork, Errno> {
     match fork_by_clone3(flags, cgroup) {
         Err(Errno::ENOSYS) if cgroup.is_none() => fork_by_clone(flags),
@@ -75,11 +75,6 @@ fn fork_by_clone3(flags: i32, cgroup: Option<BorrowedFd<'_>>) -> Result<Fork, Er
     // SAFETY: no CLONE_VM, so the child works on a copy of our memory; `args` and `pidfd` outlive
     // the call; the process is single-threaded, so no lock of another thread is copied held.
     let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size) })?;
-    if pid == 0 {
-        // The flag above spares ignored signals: SIGPIPE is one in every Rust program, and would
-        // stay ignored through exec.
-        reset_signal_actions();
-    }
     forked(pid, pidfd)
 }
 
@@ -91,9 +86,6 @@ fn fork_by_clone(flags: i32) -> Result<Fork, Errno> {
     let pid = check(unsafe {
         libc::syscall(libc::SYS_clone, flags, 0_usize, &raw mut pidfd, 0_usize, 0_usize)
     })?;
-    if pid == 0 {
-        reset_signal_actions();
-    }
     forked(pid, pidfd)
 }
 
@@ -296,8 +288,9 @@ pub(crate) fn close_all_except(kept: &[RawFd]) -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) }).map(drop)
 }
 
-/// Every standard signal back to its default action, the ignored ones too.
-fn reset_signal_actions() {
+/// Every standard signal back to its default action. `CLONE_CLEAR_SIGHAND` spares ignored ones: SIGPIPE
+/// is one in every Rust program, and would stay ignored through exec.
+pub(crate) fn reset_signal_actions() {
     for signal in 1..=31 {
         // SAFETY: SIG_DFL installs no code. KILL, STOP and libc's own two refuse, which is fine.
         unsafe { libc::signal(signal, libc::SIG_DFL) };

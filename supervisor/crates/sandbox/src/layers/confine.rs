@@ -36,7 +36,7 @@ const SECBIT_NOROOT_LOCKED: u64 = 0b11;
 const SECBIT_NO_SETUID_FIXUP_LOCKED: u64 = 0b1100;
 const SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED: u64 = 0b1100_0000;
 
-/// No signal blocked: blocked ones would survive exec. (Their actions were reset by the fork.)
+/// No signal blocked: blocked ones would survive exec. (Their actions were reset when the shim began.)
 pub(crate) fn unblock_signals() {
     // Unblocking cannot fail with a valid set.
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).ok();

@@ -5,6 +5,8 @@ mod contender;
 pub(crate) mod payload;
 pub(crate) mod python;
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use crate::{
@@ -33,7 +35,7 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
         Box::new(contender::Calls::current(CURRENT, &dir, "rust", IN_TURN)?),
         Box::new(contender::Calls::multi(MULTI, &dir, "rust", IN_TURN)?),
     ];
-    let measured = interleave(effort.rounds(100), &mut contenders)?;
+    let measured = interleave(effort.rounds(100), Duration::ZERO, &mut contenders)?;
     let sequential = Section::new("call round trip of 100 bytes, one after the other", &measured)
         .ratio(&measured, (CURRENT, FLOOR), TARGET)
         .ratio(&measured, (MULTI, FLOOR), TARGET);
@@ -42,7 +44,7 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
         Box::new(contender::Crowd::current(CURRENT, &dir, CALLERS, CALLS_EACH)?),
         Box::new(contender::Crowd::multi(MULTI, &dir, CALLERS, CALLS_EACH)?),
     ];
-    let measured = interleave(effort.rounds(100), &mut contenders)?;
+    let measured = interleave(effort.rounds(100), Duration::ZERO, &mut contenders)?;
     let together = Section::new("the same with 64 in flight, time per call", &measured)
         .note("the floor writes its 64 requests in one go and reads 64 answers");
     Ok(vec![sequential, together])

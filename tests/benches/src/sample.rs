@@ -39,9 +39,11 @@ pub(crate) trait Contender {
     fn turn(&mut self, samples: &mut Samples) -> Result<()>;
 }
 
-/// Lets each take its turn, so many times over. The first round warms up and is not counted.
+/// Lets each take its turn, so many times over, with the same pause after each turn: nobody is measured
+/// in the wake of another. The first round warms up and is not counted.
 pub(crate) fn interleave(
     rounds: usize,
+    pause: Duration,
     contenders: &mut [Box<dyn Contender + '_>],
 ) -> Result<Vec<(String, Samples)>> {
     let mut all: Vec<(String, Samples)> =
@@ -53,6 +55,7 @@ pub(crate) fn interleave(
             if round > 0 {
                 samples.0.append(&mut taken.0);
             }
+            std::thread::sleep(pause);
         }
     }
     Ok(all)

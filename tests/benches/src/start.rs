@@ -4,6 +4,8 @@ mod contender;
 mod kernel;
 mod sealed;
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 pub(crate) use contender::bwrap_version;
@@ -24,6 +26,10 @@ const BWRAP_PRIVATE: &str = "bwrap, private /proc /dev /tmp";
 /// So many starts at once in the crowd.
 const CROWD: usize = 8;
 const TARGET: f64 = 0.5;
+
+/// After each start, of whatever kind. Long enough for a keeper to make the next start ahead, as it does
+/// between the starts of a host; what it can do when there is no such pause is the crowd's table.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// One table per size of the host.
 pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
@@ -61,12 +67,13 @@ fn alone(effort: Effort, host: &str) -> Result<Section> {
             &["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"],
         )));
     }
-    let measured = interleave(effort.rounds(200), &mut contenders)?;
+    let measured = interleave(effort.rounds(100), PAUSE, &mut contenders)?;
     let section = Section::new(format!("start to first answer, host of {host}"), &measured)
         .ratio(&measured, (SEALED, BWRAP), TARGET)
         .ratio(&measured, (SEALED, BWRAP_PRIVATE), TARGET)
         .ratio(&measured, (HOST, BWRAP), TARGET)
-        .note(sealed::layers(&dir, &program)?);
+        .note(sealed::layers(&dir, &program)?)
+        .note(format!("{} ms between any two starts", PAUSE.as_millis()));
     Ok(if bwrap { section } else { section.note("bwrap is not installed: no ratio to it") })
 }
 
@@ -81,7 +88,7 @@ fn crowd(effort: Effort, host: &str) -> Result<Section> {
     if bwrap_version().is_some() {
         contenders.push(Box::new(contender::Crowd::bwrap(BWRAP, &program, CROWD)));
     }
-    let measured = interleave(effort.rounds(40), &mut contenders)?;
+    let measured = interleave(effort.rounds(30), PAUSE, &mut contenders)?;
     let title = format!("{CROWD} started at once, until all have answered, host of {host}");
     Ok(Section::new(title, &measured).ratio(&measured, (SEALED, BWRAP), TARGET))
 }

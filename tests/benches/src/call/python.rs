@@ -1,6 +1,6 @@
 //! Calls to Python: what the SDK adds to a bare loop over `json`, under the same host.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::Result;
 
@@ -28,6 +28,6 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
         Box::new(Calls::current(BARE, &bare, "bare", IN_TURN)?),
         Box::new(Calls::current(SDK, &sdk, "sdk", IN_TURN)?),
     ];
-    let measured = interleave(effort.rounds(50), &mut contenders)?;
+    let measured = interleave(effort.rounds(50), Duration::ZERO, &mut contenders)?;
     Ok(vec![Section::new("calls to Python, 100 bytes, one after the other", &measured)])
 }

@@ -136,8 +136,11 @@ impl Needs {
     }
 
     /// Grants the Python that a virtual environment was made with, by the path that it knows.
+    ///
+    /// The path is the word of a file that the program itself may have written, so what is there must
+    /// be a Python: else any directory could be asked for.
     fn base_of_environment(&mut self, home: &Path, origin: &str, around: &Surroundings<'_>) {
-        let Some(prefix) = home.parent() else { return };
+        let Some((prefix, bin)) = home.parent().zip(home.file_name()) else { return };
         let origin = format!("base of the virtual environment of {origin}");
         let Ok(real) = fs::canonicalize(prefix) else {
             self.note(format!(
@@ -147,7 +150,12 @@ impl Needs {
             return;
         };
         for path in [real, lexical(prefix)] {
-            if objection(&path, around).is_none() {
+            if !is_python_installation(&path.join(bin)) {
+                self.note(format!(
+                    "the virtual environment's base `{}` is not granted: there is no Python in it",
+                    path.display()
+                ));
+            } else if objection(&path, around).is_none() {
                 self.grant(&path, &origin);
             }
         }
@@ -183,6 +191,13 @@ fn lexical(path: &Path) -> PathBuf {
 
 fn is_python(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| name.starts_with("python") || name.starts_with("pypy"))
+}
+
+/// Whether a Python is in a directory, and an installation around it.
+fn is_python_installation(bin: &Path) -> bool {
+    let holds_python =
+        |name: String| is_python(name.as_ref()) && file::is_executable(&bin.join(name));
+    prefix(&bin.join("python")).is_some() && file::names(bin).into_iter().any(holds_python)
 }
 
 /// The `home` of a `pyvenv.cfg`: the directory of the interpreter that made it.

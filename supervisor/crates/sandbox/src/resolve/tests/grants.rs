@@ -150,3 +150,23 @@ fn an_environment_whose_base_is_gone_says_so() {
     let found = world.run(".venv/bin/python", &[]).unwrap();
     assert!(world.notes_of(&found).contains("base `/no/such` does not exist"));
 }
+
+#[test]
+fn an_environment_cannot_name_any_directory_as_its_base() {
+    let world = World::new();
+    world.write("home/ann/.aws/credentials", "secret");
+    world.write("home/ann/.aws/lib/x", "");
+    world.program("work/project/.venv/bin/python");
+    // By name, and by a way that is a Python with its links and the secret without them.
+    let named = world.text("home/ann/.aws/bin");
+    world.installation("work/project/deep/home/ann/.aws", "python3");
+    world.link("work/project/way", &world.text("work/project/deep/a/b/c"));
+    std::fs::create_dir_all(world.at("work/project/deep/a/b/c")).unwrap();
+    let crooked = format!("{}/../../../home/ann/.aws/bin", world.text("work/project/way"));
+    for home in [named, crooked] {
+        world.write("work/project/.venv/pyvenv.cfg", format!("home = {home}\n"));
+        let found = world.run(".venv/bin/python", &[]).unwrap();
+        let grants = world.grants_of(&found);
+        assert!(!grants.iter().any(|path| path.starts_with("/home/ann")), "{home}: {grants:?}");
+    }
+}

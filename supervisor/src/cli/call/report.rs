@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::request::Request;
-use crate::{exit::Exit, failure::Failure};
+use crate::{exit::Exit, failure::Failure, output::file};
 
 /// The version of the document's shape.
 const VERSION: u32 = 1;
@@ -66,7 +66,8 @@ impl Report {
     /// Opens the file before anything runs.
     pub(crate) fn open(target: Option<&Path>, request: &Request) -> Result<Self, Failure> {
         let target = target.map(|path| {
-            File::create(path).map(|file| (path.to_owned(), file)).map_err(|error| {
+            let made = file::create(path, &request.grants);
+            made.map(|file| (path.to_owned(), file)).map_err(|error| {
                 Failure::new(Exit::NotStarted, format!("write `{}`: {error}", path.display()))
             })
         });

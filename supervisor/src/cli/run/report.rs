@@ -15,7 +15,7 @@ use plugbay_sandbox::{
 use serde::Serialize;
 
 use super::watch::{End, signal_name};
-use crate::{exit::Exit, failure::Failure, grants::Grants};
+use crate::{exit::Exit, failure::Failure, grants::Grants, output::file};
 
 /// The version of the document's shape.
 const VERSION: u32 = 1;
@@ -97,7 +97,8 @@ impl Report {
         grants: &Grants,
     ) -> Result<Self, Failure> {
         let target = target.map(|path| {
-            File::create(path).map(|file| (path.to_owned(), file)).map_err(|error| {
+            let made = file::create(path, &grants.files);
+            made.map(|file| (path.to_owned(), file)).map_err(|error| {
                 Failure::new(Exit::NotSealed, format!("write `{}`: {error}", path.display()))
             })
         });

@@ -1,5 +1,5 @@
 //! Lines, words and bytes, as `wc` counts them, of a text that comes in pieces. Not what a word is made
-//! of: see [`crate::top`].
+//! of: see [`mod@crate::top`].
 
 use serde::Serialize;
 

@@ -100,7 +100,7 @@ fn a_start_made_ahead_is_sealed_like_any_other_and_has_what_was_granted() {
         let (Event::Exited { .. }, _) = next(&client) else { panic!("no exit") };
         (pid.unwrap(), enforcement, said)
     };
-    let script = "echo kept >>log && cat log; touch /left /etc/left; id -u; ls /work /root 2>&1; \
+    let script = "echo kept >>log && cat log; touch /left /etc/left; id -u; ls /home /root 2>&1; \
                   grep -c . /proc/self/mountinfo; grep -E 'Seccomp:|NoNewPrivs|Cap' /proc/self/status";
     let (_, ordinary, first) = run(1, script);
     if ordinary.layer(Layer::DedicatedUser).unwrap().status != Status::Enforced {

@@ -1,9 +1,9 @@
 //! Benches of Plugbay: every figure beside a floor that was measured in the same run, in turns.
 //!
 //! ```text
-//! cargo run --release -p plugbay-bench                 all of it, some minutes
-//! cargo run --release -p plugbay-bench -- --quick      whether it works, in seconds
-//! cargo run --release -p plugbay-bench -- --only start
+//! tests/benches/run                 all of it, some minutes
+//! tests/benches/run --quick         whether it works, in seconds
+//! tests/benches/run --only start
 //! ```
 //! Nothing is asserted by time: machines are slow for reasons of their own. Read the ratios.
 #![expect(clippy::print_stdout, reason = "the tables are what this program is for")]

@@ -61,11 +61,11 @@ fn alone(effort: Effort, host: &str) -> Result<Section> {
     let bwrap = bwrap_version().is_some();
     if bwrap {
         contenders.push(Box::new(contender::Spawned::bwrap(BWRAP, &program, &[])));
-        contenders.push(Box::new(contender::Spawned::bwrap(
-            BWRAP_PRIVATE,
-            &program,
-            &["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"],
-        )));
+        // The program is bound once more: it may lie below the /tmp that was just replaced.
+        let own = dir.to_string_lossy();
+        let private =
+            ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--ro-bind", &own, &own];
+        contenders.push(Box::new(contender::Spawned::bwrap(BWRAP_PRIVATE, &program, &private)));
     }
     let measured = interleave(effort.rounds(100), PAUSE, &mut contenders)?;
     let section = Section::new(format!("start to first answer, host of {host}"), &measured)

@@ -2,9 +2,9 @@
 
 use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 
-use plugbay_manifest::{Dialect, Framing as Framed, Manifest, Sdk};
+use plugbay_manifest::{Dialect, Manifest, Sdk};
 use plugbay_protocol::{
-    Framing, VERSION,
+    VERSION,
     handshake::{Features, Initialize, Peer, Restart, WireLimits, feature},
     limits,
 };
@@ -93,10 +93,7 @@ impl Recipe {
 
     fn settings(&self) -> Settings {
         Settings {
-            framing: match self.manifest.runtime.framing {
-                Framed::Line => Framing::Line,
-                Framed::ContentLength => Framing::ContentLength,
-            },
+            framing: self.manifest.runtime.framing,
             manners: match self.manifest.runtime.dialect {
                 Dialect::Plugbay => Manners::Plugbay,
                 // Whatever else it speaks, it is called as plain JSON-RPC.

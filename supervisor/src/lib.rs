@@ -77,8 +77,8 @@
 
 pub use plugbay_engine::{
     Access, CallBuilder, CallError, CallErrorKind, Caller, CancellationToken, Cause, ControlError,
-    Counts, Deadline, Death, Enforcement, ErrorObject, Event, EventKind, Events, FileGrant, Host,
-    HostBuilder, Level, LogLevel, LogRecord, LogSource, Package, PluginStatus, Progress, Skipped,
-    StartError, Usage, lifecycle, load,
+    Counts, Deadline, Death, Enforcement, ErrorObject, Event, EventKind, Events, FileGrant,
+    Generation, Host, HostBuilder, InstanceId, Level, LogLevel, LogRecord, LogSource, Package,
+    PluginStatus, Progress, Skipped, StartError, Usage, lifecycle, load,
 };
 pub use plugbay_keeper::run_if_asked as init;

@@ -128,8 +128,9 @@ async fn left_and_came_back(stage: &Stage) -> String {
     assert_eq!(death.cause, Cause::Code(0));
     stage.is_healthy().await;
     let status = stage.status().await;
-    assert_eq!(status.generation, 2);
-    format!("`{death}`, generation {} answers", status.generation)
+    let instance = status.instance.unwrap();
+    assert_eq!(instance.number(), 2);
+    format!("`{death}`, instance {instance} answers")
 }
 
 async fn fatal_signals(stage: &Stage) -> String {

@@ -5,7 +5,7 @@
 
 use std::{fs, path::Path};
 
-use plugbay::{CallError, CallErrorKind, Host};
+use plugbay::{CallError, CallErrorKind, Host, InstanceId};
 use plugbay_protocol::{
     golden::{Bindings, Said, Speaker, Transcript},
     method,
@@ -125,7 +125,7 @@ fn replay(sdk: Sdk) {
             replayed += 1;
         }
         assert!(replayed > 30, "only {replayed} calls were found");
-        assert_eq!(host.plugin("golden").await.unwrap().generation, 1);
+        assert_eq!(host.plugin("golden").await.unwrap().instance, Some(InstanceId::FIRST));
         host.shutdown().await;
     });
 }

@@ -5,7 +5,10 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 use plugbay_keeper::KeeperError;
 use plugbay_protocol::{Code, ErrorData, ErrorObject, Origin};
 
-use crate::plugin::death::Cause;
+use crate::{
+    lifecycle::identity::{Generation, InstanceId},
+    plugin::{Label, death::Cause},
+};
 
 /// A call that has no result.
 #[derive(Debug, Clone)]
@@ -15,7 +18,7 @@ pub struct CallError(Box<Inner>);
 struct Inner {
     plugin: String,
     method: String,
-    generation: Option<u64>,
+    whose: Option<(Generation, InstanceId)>,
     kind: CallErrorKind,
 }
 
@@ -109,11 +112,11 @@ pub enum Deadline {
 impl CallError {
     pub(crate) fn new(plugin: &str, method: &str, kind: CallErrorKind) -> Self {
         let (plugin, method) = (plugin.to_owned(), method.to_owned());
-        Self(Box::new(Inner { plugin, method, generation: None, kind }))
+        Self(Box::new(Inner { plugin, method, whose: None, kind }))
     }
 
-    pub(crate) fn of_generation(mut self, generation: u64) -> Self {
-        self.0.generation = Some(generation);
+    pub(crate) fn of(mut self, label: &Label) -> Self {
+        self.0.whose = Some((label.generation, label.instance));
         self
     }
 
@@ -135,10 +138,16 @@ impl CallError {
         &self.0.method
     }
 
+    /// Which generation of the plugin, if it came that far.
+    #[must_use]
+    pub fn generation(&self) -> Option<Generation> {
+        self.0.whose.map(|(generation, _)| generation)
+    }
+
     /// Which process of the plugin, if it came that far.
     #[must_use]
-    pub fn generation(&self) -> Option<u64> {
-        self.0.generation
+    pub fn instance(&self) -> Option<InstanceId> {
+        self.0.whose.map(|(_, instance)| instance)
     }
 
     /// The error's code in the protocol.
@@ -192,7 +201,7 @@ impl CallError {
     pub fn to_error_object(&self) -> ErrorObject {
         let mut details = ErrorData {
             plugin: Some(self.0.plugin.clone()),
-            generation: self.0.generation,
+            generation: self.generation().map(Generation::number),
             retryable: Some(self.is_retryable()),
             ..ErrorData::new(Origin::Host)
         };

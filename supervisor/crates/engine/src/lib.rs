@@ -19,6 +19,7 @@ mod manager;
 mod plugin;
 
 pub use error::{CallError, CallErrorKind, ControlError, Deadline, StartError};
+pub use lifecycle::identity::{Generation, InstanceId};
 pub use log::{LogRecord, LogSource};
 pub use manager::{
     CallBuilder, Caller, Counts, Event, EventKind, Events, Host, HostBuilder, PluginStatus,

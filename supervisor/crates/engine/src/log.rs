@@ -8,6 +8,8 @@ use std::{fmt, sync::Arc};
 use plugbay_protocol::notice::Level;
 use serde_json::value::RawValue;
 
+use crate::lifecycle::identity::InstanceId;
+
 /// Where a record comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LogSource {
@@ -40,7 +42,7 @@ pub struct LogRecord {
     /// Which plugin.
     pub plugin: Arc<str>,
     /// Which process of it.
-    pub generation: u64,
+    pub instance: InstanceId,
     /// By which way.
     pub source: LogSource,
     /// How much it matters.
@@ -85,7 +87,7 @@ fn trace(record: &LogRecord) {
                 target: "plugbay::plugin",
                 tracing::Level::$level,
                 plugin = &*record.plugin,
-                generation = record.generation,
+                instance = record.instance.number(),
                 source = record.source.as_str(),
                 fields = record.fields.as_deref().map(RawValue::get),
                 "{}",

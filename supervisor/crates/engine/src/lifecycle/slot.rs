@@ -1,7 +1,7 @@
 //! The life of one plugin name: what is wanted, what is, and what must be done about it.
 //!
-//! A slot outlives its processes. Each process run in it is a generation, numbered from 1, never
-//! reused; every event from a process carries its generation, and an event of another generation
+//! A slot outlives its processes. Each process run in it is an instance, numbered from 1, never
+//! reused; every event from a process carries its instance, and an event of another instance
 //! changes nothing. Pure: [`Slot::step`] takes an event and returns effects; timers are armed by an
 //! effect and come back as an event, and only the timer armed last counts.
 //!
@@ -25,10 +25,10 @@
 
 use std::time::Duration;
 
-use super::restart::{Exit, History, Policy, Verdict};
-
-/// The number of one process run in a slot; counted from 1 and never reused.
-pub type Generation = u64;
+use super::{
+    identity::InstanceId,
+    restart::{Exit, History, Policy, Verdict},
+};
 
 /// Names one armed timer; the one armed last is the only one that counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,12 +49,12 @@ pub enum Rung {
     Kill,
 }
 
-/// What follows when a generation has ended.
+/// What follows when an instance has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// Stay down.
     Stay,
-    /// Start the next generation at once.
+    /// Start the next instance at once.
     Start,
     /// Let the restart policy decide: nobody asked for this end.
     Judge,
@@ -157,27 +157,27 @@ pub enum Event {
     /// The handshake is done.
     Ready {
         /// Whose.
-        generation: Generation,
+        instance: InstanceId,
     },
     /// The main process is gone or was condemned; its tree is being killed.
     Dying {
         /// Whose.
-        generation: Generation,
+        instance: InstanceId,
     },
     /// The last call in flight was answered, while draining.
     Drained {
         /// Whose.
-        generation: Generation,
+        instance: InstanceId,
     },
     /// The plugin answered the `shutdown` request.
     ShutDown {
         /// Whose.
-        generation: Generation,
+        instance: InstanceId,
     },
     /// The whole tree is gone.
     Exited {
         /// Whose.
-        generation: Generation,
+        instance: InstanceId,
         /// How the main process ended.
         exit: Exit,
     },
@@ -188,35 +188,35 @@ pub enum Event {
 /// What must be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// Start a process as this generation.
+    /// Start a process as this instance.
     Launch {
-        /// As which generation.
-        generation: Generation,
+        /// As which instance.
+        instance: InstanceId,
     },
     /// Say when no call is in flight.
     Drain {
         /// Whose.
-        generation: Generation,
+        instance: InstanceId,
     },
     /// Send the `shutdown` request and say when it is answered.
     Shutdown {
         /// Whose.
-        generation: Generation,
+        instance: InstanceId,
     },
     /// Close its input.
     CloseInput {
         /// Whose.
-        generation: Generation,
+        instance: InstanceId,
     },
     /// Send SIGTERM to the main process.
     Terminate {
         /// Whose.
-        generation: Generation,
+        instance: InstanceId,
     },
     /// Kill the whole tree.
     Kill {
         /// Whose.
-        generation: Generation,
+        instance: InstanceId,
     },
     /// Bring this timer back when the time has passed. Replaces any timer armed before.
     Arm {
@@ -228,7 +228,7 @@ pub enum Effect {
     /// A process could not be killed: tell somebody.
     Alert {
         /// Whose.
-        generation: Generation,
+        instance: InstanceId,
     },
 }
 
@@ -267,7 +267,7 @@ impl Default for Ladder {
 #[derive(Debug, Clone)]
 pub struct Slot {
     state: State,
-    generation: Generation,
+    instance: Option<InstanceId>,
     history: History,
     policy: Policy,
     ladder: Ladder,
@@ -282,7 +282,7 @@ impl Slot {
     pub fn new(policy: Policy, ladder: Ladder) -> Self {
         Self {
             state: State::Idle,
-            generation: 0,
+            instance: None,
             history: History::default(),
             policy,
             ladder,
@@ -298,10 +298,10 @@ impl Slot {
         self.state
     }
 
-    /// The generation that runs, or ran last; 0 before the first.
+    /// The instance that runs, or ran last; `None` before the first.
     #[must_use]
-    pub fn generation(&self) -> Generation {
-        self.generation
+    pub fn instance(&self) -> Option<InstanceId> {
+        self.instance
     }
 
     /// How often the restart policy started it again.
@@ -326,19 +326,19 @@ impl Slot {
             Event::Stop => self.stop(&mut effects),
             Event::Restart => self.restart(&mut effects),
             Event::Refuse => self.refuse(),
-            Event::Ready { generation } if generation == self.generation => {
+            Event::Ready { instance } if Some(instance) == self.instance => {
                 self.ready(&mut effects);
             }
-            Event::Dying { generation } if generation == self.generation => {
+            Event::Dying { instance } if Some(instance) == self.instance => {
                 self.dying(&mut effects);
             }
-            Event::Drained { generation } if generation == self.generation => {
+            Event::Drained { instance } if Some(instance) == self.instance => {
                 self.climb(Rung::Drain, &mut effects);
             }
-            Event::ShutDown { generation } if generation == self.generation => {
+            Event::ShutDown { instance } if Some(instance) == self.instance => {
                 self.climb(Rung::Shutdown, &mut effects);
             }
-            Event::Exited { generation, exit } if generation == self.generation => {
+            Event::Exited { instance, exit } if Some(instance) == self.instance => {
                 self.exited(exit, dice, &mut effects);
             }
             Event::Ready { .. }
@@ -477,12 +477,12 @@ impl Slot {
             }
             State::Ending { rung: Rung::Kill, next } => {
                 self.state = State::Fenced { next };
-                effects.push(Effect::Alert { generation: self.generation });
+                effects.extend(self.instance.map(|instance| Effect::Alert { instance }));
                 self.arm(self.ladder.fenced, effects);
             }
             State::Ending { rung, .. } => self.climb(rung, effects),
             State::Fenced { .. } => {
-                effects.push(Effect::Kill { generation: self.generation });
+                effects.extend(self.instance.map(|instance| Effect::Kill { instance }));
                 self.arm(self.ladder.fenced, effects);
             }
             State::Idle | State::Starting | State::Failed | State::Stopped => {}
@@ -504,24 +504,25 @@ impl Slot {
     }
 
     fn enter(&mut self, rung: Rung, next: Next, effects: &mut Vec<Effect>) {
-        let generation = self.generation;
+        let Some(instance) = self.instance else { return };
         self.state = State::Ending { rung, next };
         let (effect, bound) = match rung {
-            Rung::Drain => (Effect::Drain { generation }, self.ladder.drain),
-            Rung::Shutdown => (Effect::Shutdown { generation }, self.ladder.shutdown),
-            Rung::Eof => (Effect::CloseInput { generation }, self.ladder.eof),
-            Rung::Terminate => (Effect::Terminate { generation }, self.ladder.terminate),
-            Rung::Kill => (Effect::Kill { generation }, self.ladder.kill),
+            Rung::Drain => (Effect::Drain { instance }, self.ladder.drain),
+            Rung::Shutdown => (Effect::Shutdown { instance }, self.ladder.shutdown),
+            Rung::Eof => (Effect::CloseInput { instance }, self.ladder.eof),
+            Rung::Terminate => (Effect::Terminate { instance }, self.ladder.terminate),
+            Rung::Kill => (Effect::Kill { instance }, self.ladder.kill),
         };
         effects.push(effect);
         self.arm(bound, effects);
     }
 
     fn launch(&mut self, effects: &mut Vec<Effect>) {
-        self.generation += 1;
+        let instance = self.instance.map_or(InstanceId::FIRST, InstanceId::next);
+        self.instance = Some(instance);
         self.state = State::Starting;
         self.armed = None;
-        effects.push(Effect::Launch { generation: self.generation });
+        effects.push(Effect::Launch { instance });
     }
 
     fn rest(&mut self, state: State) {

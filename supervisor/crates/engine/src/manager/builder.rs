@@ -320,7 +320,7 @@ impl HostBuilder {
         let slot = Slot::new(policy, recipe.ladder(self.drain));
         let (sender, route) = watch::channel(Route {
             state: State::Idle,
-            generation: 0,
+            instance: None,
             session: None,
             hello: None,
             reason: "".into(),

@@ -23,7 +23,7 @@ use super::directory::{Command, Directory, Entry, Route};
 use crate::{
     clock,
     error::{CallError, CallErrorKind, Deadline},
-    lifecycle::slot::{Generation, State},
+    lifecycle::{identity::InstanceId, slot::State},
     plugin::session::{Call, Chain, Failure, Session, Trace},
 };
 
@@ -69,16 +69,14 @@ impl<'a> Errand<'a> {
         let idle = self.idle.unwrap_or_else(|| entry.manifest.call_timeout(self.method));
         let started = clock::now();
         let until = self.until.unwrap_or(started + CAP);
-        let mut past: Generation = 0;
+        let mut past: Option<InstanceId> = None;
         loop {
             let up = entry.route.borrow().session.clone();
-            if let Some(session) = up.filter(|session| session.label.generation > past) {
+            if let Some(session) = up.filter(|session| Some(session.label.instance) > past) {
                 match self.send(&session, idle, until).await {
-                    Err(Failure::NotSent) => past = session.label.generation,
+                    Err(Failure::NotSent) => past = Some(session.label.instance),
                     outcome => {
-                        return outcome.map_err(|failure| {
-                            self.error(failure).of_generation(session.label.generation)
-                        });
+                        return outcome.map_err(|failure| self.error(failure).of(&session.label));
                     }
                 }
             }
@@ -107,7 +105,7 @@ impl<'a> Errand<'a> {
         session.call(call).await
     }
 
-    /// Waits until a later generation is up, while that can be hoped for.
+    /// Waits until a later instance is up, while that can be hoped for.
     async fn await_route(
         &self,
         directory: &Directory,
@@ -189,18 +187,22 @@ impl<'a> Errand<'a> {
 
 /// What is waited for, and how long.
 struct Wait {
-    /// The generation that did not take the call.
-    past: Generation,
+    /// The instance that did not take the call.
+    past: Option<InstanceId>,
     started: Instant,
     patience: Instant,
 }
 
-/// Waits for a generation after `past`, waking an idle plugin; ends when there is no hope.
-async fn hope(directory: &Directory, entry: &Entry, past: Generation) -> Result<(), CallErrorKind> {
+/// Waits for an instance after `past`, waking an idle plugin; ends when there is no hope.
+async fn hope(
+    directory: &Directory,
+    entry: &Entry,
+    past: Option<InstanceId>,
+) -> Result<(), CallErrorKind> {
     let mut route = entry.route.clone();
     loop {
         let seen = route.borrow_and_update().clone();
-        if seen.session.as_ref().is_some_and(|session| session.label.generation > past) {
+        if seen.session.as_ref().is_some_and(|session| Some(session.label.instance) > past) {
             return Ok(());
         }
         if seen.state == State::Idle {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{service::Methods, status::PluginStatus};
 use crate::{
     error::{CallError, CallErrorKind, ControlError},
-    lifecycle::slot::{Generation, State},
+    lifecycle::{identity::InstanceId, slot::State},
     plugin::{Counters, death::Death, session::Session},
 };
 
@@ -22,7 +22,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
     pub(crate) state: State,
-    pub(crate) generation: Generation,
+    /// The process that runs, or ran last.
+    pub(crate) instance: Option<InstanceId>,
     /// Who answers, if somebody does.
     pub(crate) session: Option<Arc<Session>>,
     /// What it said of itself.

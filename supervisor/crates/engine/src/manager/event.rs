@@ -4,7 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use tokio::sync::broadcast;
 
-use crate::{lifecycle::slot::Generation, plugin::death::Death};
+use crate::{lifecycle::identity::InstanceId, plugin::death::Death};
 
 /// Events kept for a subscriber that does not keep up.
 pub(crate) const KEPT: usize = 1024;
@@ -15,8 +15,8 @@ pub(crate) const KEPT: usize = 1024;
 pub struct Event {
     /// Which plugin.
     pub plugin: Arc<str>,
-    /// Which process of it; 0 before the first.
-    pub generation: Generation,
+    /// Which process of it; `None` before the first.
+    pub instance: Option<InstanceId>,
     /// When, by the wall clock.
     pub at: SystemTime,
     /// What.

@@ -195,9 +195,9 @@ impl Host {
     /// # Errors
     /// When it is unknown, or did not come up.
     pub async fn restart_plugin(&self, plugin: &str) -> Result<(), ControlError> {
-        let before = self.entry(plugin)?.route.borrow().generation;
+        let before = self.entry(plugin)?.route.borrow().instance;
         self.control(plugin, Wish::Again, |name, route| {
-            let settled = route.generation > before || route.state.is_at_rest();
+            let settled = route.instance > before || route.state.is_at_rest();
             if settled { up(name, route) } else { None }
         })
         .await

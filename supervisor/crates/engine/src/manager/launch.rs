@@ -15,8 +15,9 @@ use tokio::sync::Semaphore;
 use super::sdk;
 use crate::{
     lifecycle::{
+        identity::Generation,
         restart::{Mode, Policy},
-        slot::{Generation, Ladder},
+        slot::Ladder,
     },
     link::Launcher,
     log::LogSink,
@@ -118,7 +119,7 @@ impl Recipe {
             config: self.config.clone(),
             grants: plugbay_protocol::handshake::Grants::default(),
             limits: WireLimits::default(),
-            generation,
+            generation: generation.number(),
             restart,
             resume_state: None,
         }

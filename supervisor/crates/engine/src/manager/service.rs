@@ -13,8 +13,10 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::{call::Errand, directory::Directory};
 use crate::{
     error::{CallError, CallErrorKind},
+    lifecycle::identity::{Generation, InstanceId},
     link::Boxed,
     plugin::{
+        Label,
         inbound::{Question, Services},
         session::{Chain, Trace},
     },
@@ -26,8 +28,10 @@ use crate::{
 pub struct Caller {
     /// Its name.
     pub plugin: Arc<str>,
+    /// Of which version and configuration.
+    pub generation: Generation,
     /// Which process of it.
-    pub generation: u64,
+    pub instance: InstanceId,
 }
 
 type Answer = Result<Box<RawValue>, ErrorObject>;
@@ -94,8 +98,8 @@ impl Services for Desk {
                 name => match directory.methods.0.get(name) {
                     Some(handler) => {
                         let Question { caller, params, .. } = question;
-                        let caller =
-                            Caller { plugin: caller.plugin, generation: caller.generation };
+                        let Label { plugin, generation, instance } = caller;
+                        let caller = Caller { plugin, generation, instance };
                         handler(caller, params).await
                     }
                     None => {

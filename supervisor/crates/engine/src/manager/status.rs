@@ -11,7 +11,7 @@ use std::{
 use plugbay_sandbox::Enforcement;
 
 use crate::{
-    lifecycle::slot::Generation,
+    lifecycle::identity::{Generation, InstanceId},
     plugin::{Counters, death::Death},
 };
 
@@ -30,8 +30,10 @@ pub struct PluginStatus {
     pub since: SystemTime,
     /// Why, if there is something to say.
     pub reason: Arc<str>,
-    /// The process that runs, or ran last; 0 before the first.
+    /// Which version and configuration it is.
     pub generation: Generation,
+    /// The process that runs, or ran last; `None` before the first.
+    pub instance: Option<InstanceId>,
     /// Its process id, while it runs.
     pub pid: Option<u32>,
     /// How often the restart policy started it again.

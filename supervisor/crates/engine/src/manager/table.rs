@@ -24,7 +24,10 @@ use super::{
 };
 use crate::{
     clock,
-    lifecycle::slot::{Effect, Event, Slot, State, TimerId},
+    lifecycle::{
+        identity::Generation,
+        slot::{Effect, Event, Slot, State, TimerId},
+    },
     plugin::{
         Label,
         death::Death,
@@ -211,8 +214,8 @@ impl Table {
 
     fn report(&mut self, label: &Label, report: Report) {
         let Some(plug) = self.plugs.get_mut(&label.plugin) else { return };
-        let generation = label.generation;
-        let present = generation == plug.slot.generation();
+        let instance = label.instance;
+        let present = plug.slot.instance() == Some(instance);
         let event = match report {
             Report::Running { pid, enforcement } if present => {
                 plug.pid = pid;
@@ -227,20 +230,24 @@ impl Table {
                         route.hello = hello;
                     });
                 }
-                Event::Ready { generation }
+                Event::Ready { instance }
             }
-            Report::Dying => Event::Dying { generation },
-            Report::Drained => Event::Drained { generation },
-            Report::ShutDown => Event::ShutDown { generation },
+            Report::Dying => Event::Dying { instance },
+            Report::Drained => Event::Drained { instance },
+            Report::ShutDown => Event::ShutDown { instance },
             Report::Exited(death) => {
                 let exit = death.cause.exit(death.calls_lost > 0);
                 plug.died(death.clone(), present);
                 let kind = EventKind::Died(death);
-                let happening =
-                    Happening { plugin: label.plugin.clone(), generation, at: clock::wall(), kind };
+                let happening = Happening {
+                    plugin: label.plugin.clone(),
+                    instance: Some(instance),
+                    at: clock::wall(),
+                    kind,
+                };
                 // Nobody may be listening.
                 self.events.send(happening).ok();
-                Event::Exited { generation, exit }
+                Event::Exited { instance, exit }
             }
         };
         self.step(&label.plugin, event);
@@ -269,8 +276,8 @@ impl Table {
     }
 
     fn tell(&self, name: &Arc<str>, kind: EventKind) {
-        let generation = self.plugs.get(name).map_or(0, |plug| plug.slot.generation());
-        let happening = Happening { plugin: name.clone(), generation, at: clock::wall(), kind };
+        let instance = self.plugs.get(name).and_then(|plug| plug.slot.instance());
+        let happening = Happening { plugin: name.clone(), instance, at: clock::wall(), kind };
         // Nobody may be listening.
         self.events.send(happening).ok();
     }
@@ -278,8 +285,9 @@ impl Table {
     fn perform(&mut self, name: &Arc<str>, effect: Effect) {
         let Some(plug) = self.plugs.get_mut(name) else { return };
         match effect {
-            Effect::Launch { generation } => {
-                let label = Label { plugin: name.clone(), generation };
+            Effect::Launch { instance } => {
+                let generation = Generation::FIRST;
+                let label = Label { plugin: name.clone(), generation, instance };
                 let plan = plug.recipe.plan(
                     &self.kitchen,
                     Occasion {
@@ -358,11 +366,10 @@ impl Plug {
     }
 
     fn publish(&self) {
-        let (state, generation, reason) =
-            (self.slot.state(), self.slot.generation(), self.reason());
+        let (state, instance, reason) = (self.slot.state(), self.slot.instance(), self.reason());
         self.route.send_modify(|route| {
             route.state = state;
-            route.generation = generation;
+            route.instance = instance;
             route.reason = reason;
             if state != State::Running {
                 route.session = None;
@@ -378,7 +385,8 @@ impl Plug {
             state: self.slot.state().name(),
             since: self.since,
             reason: self.reason(),
-            generation: self.slot.generation(),
+            generation: Generation::FIRST,
+            instance: self.slot.instance(),
             pid: self.pid,
             restarts: self.slot.restarts(),
             failures: self.slot.failures(),

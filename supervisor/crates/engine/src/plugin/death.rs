@@ -6,7 +6,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::lifecycle::{restart::Exit, slot::Generation};
+use crate::lifecycle::{
+    identity::{Generation, InstanceId},
+    restart::Exit,
+};
 
 /// Why a plugin's process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,8 +162,10 @@ impl fmt::Display for SignalName {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Death {
-    /// Which process.
+    /// Of which version and configuration.
     pub generation: Generation,
+    /// Which process.
+    pub instance: InstanceId,
     /// Its process id; `None` if it never ran.
     pub pid: Option<u32>,
     /// Why it ended.
@@ -230,7 +235,8 @@ mod tests {
     #[test]
     fn exit_before_hello_and_mute_read_differently() {
         let death = |cause| Death {
-            generation: 1,
+            generation: Generation::FIRST,
+            instance: InstanceId::FIRST,
             pid: Some(2),
             cause,
             before_hello: true,

@@ -43,7 +43,6 @@ use super::{
 };
 use crate::{
     clock,
-    lifecycle::slot::Generation,
     link::{Exited, Launched, Launcher, Process},
 };
 
@@ -135,7 +134,7 @@ impl fmt::Debug for Plan {
 /// Runs a process to its end.
 pub(crate) async fn run(plan: Plan, mut orders: mpsc::Receiver<Order>, reporter: Reporter) {
     let born = clock::now();
-    let generation = plan.parts.label.generation;
+    let label = plan.parts.label.clone();
     let (spec, launcher) = (plan.spec, plan.launcher);
     let mut greeting = Greeting {
         manifest: plan.manifest,
@@ -164,14 +163,15 @@ pub(crate) async fn run(plan: Plan, mut orders: mpsc::Receiver<Order>, reporter:
             let sentence = instance.live(greeting, &mut orders).await;
             instance.end(sentence, &mut orders).await
         }
-        Err(cause) => never_ran(generation, cause, born),
+        Err(cause) => never_ran(&label, cause, born),
     };
     reporter.send(Report::Exited(Arc::new(death))).await;
 }
 
-fn never_ran(generation: Generation, cause: Cause, born: Instant) -> Death {
+fn never_ran(label: &Label, cause: Cause, born: Instant) -> Death {
     Death {
-        generation,
+        generation: label.generation,
+        instance: label.instance,
         pid: None,
         cause,
         before_hello: true,
@@ -342,6 +342,7 @@ impl Instance {
         self.leftovers(seen).await;
         Death {
             generation: self.session.label.generation,
+            instance: self.session.label.instance,
             pid: self.process.pid(),
             cause: sentence.unwrap_or(exited.cause),
             before_hello: !self.greeted,

@@ -31,13 +31,14 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use crate::lifecycle::slot::Generation;
+use crate::lifecycle::identity::{Generation, InstanceId};
 
-/// Whose process this is.
+/// Whose process this is, and which of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Label {
     pub(crate) plugin: Arc<str>,
     pub(crate) generation: Generation,
+    pub(crate) instance: InstanceId,
 }
 
 /// Takes a lock. A thread that panicked while holding it left counters and queues, never an

@@ -304,7 +304,7 @@ impl<'s> Reader<'s> {
     ) {
         self.session.sink.write(&LogRecord {
             plugin: self.session.label.plugin.clone(),
-            generation: self.session.label.generation,
+            instance: self.session.label.instance,
             source,
             level,
             message,

@@ -200,7 +200,7 @@ fn record(label: &Label, sink: &LogSink, lines: Vec<Line>) {
         };
         sink.write(&LogRecord {
             plugin: label.plugin.clone(),
-            generation: label.generation,
+            instance: label.instance,
             source,
             level,
             message,

@@ -9,7 +9,7 @@ use std::{path::Path, sync::Arc};
 
 use serde_json::Value;
 
-use super::{Host, HostBuilder};
+use super::{Host, HostBuilder, PluginStatus};
 use crate::link::fake::Stage;
 
 /// Plugins that are manifests only.
@@ -60,6 +60,11 @@ fn echo() -> Stage {
         fake.greet("p", &[]).await;
         fake.serve(without_meta).await
     })
+}
+
+/// The number of the process that runs, or ran last.
+fn instance(status: &PluginStatus) -> u64 {
+    status.instance.unwrap().number()
 }
 
 fn without_meta(request: &Value) -> Value {

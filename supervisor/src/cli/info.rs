@@ -84,7 +84,7 @@ fn about(package: &Package) -> Vec<Row> {
         rows.push(("authors", plugin.authors.join(", ")));
     }
     rows.push(("plugbay", dependencies.plugbay.to_string()));
-    let needs = dependencies.plugins.iter().map(|(name, range)| format!("{name} {range}"));
+    let needs = dependencies.plugins.iter().map(|(name, need)| format!("{name} {}", need.range));
     rows.extend(needs.map(|need| ("needs", need)));
     rows
 }

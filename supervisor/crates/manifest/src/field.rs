@@ -232,6 +232,11 @@ impl<'r> Field<'r> {
         (texts.len() == fields.len()).then_some(texts)
     }
 
+    /// Whether it is a table.
+    pub(crate) fn is_table(&self) -> bool {
+        matches!(self.value.get_ref(), DeValue::Table(_))
+    }
+
     /// A table.
     pub(crate) fn section(&self) -> Option<Section<'r>> {
         let DeValue::Table(table) = self.value.get_ref() else {

@@ -90,7 +90,17 @@ pub(crate) const DEPENDENCIES: Table = Table {
     name: "dependencies",
     keys: &[
         key("plugbay", "version range", Value("\"*\"")),
-        key("NAME", "version range", Described("not needed")),
+        key("NAME", "version range, or table", Described("not needed")),
+    ],
+};
+
+/// `[dependencies.NAME]`, when it is a table.
+pub(crate) const DEPENDENCY: Table = Table {
+    name: "dependencies.NAME",
+    keys: &[
+        key("version", "version range", Value("\"*\"")),
+        key("on_loss", "`notify`, `pause`, `stop` or `restart`", Value("\"notify\"")),
+        key("grace", "duration", Value("\"5s\"")),
     ],
 };
 
@@ -125,6 +135,7 @@ pub(crate) const LIMITS: Table = Table {
         key("open_files", "count", Described("the sandbox's: 1024")),
         key("file_size", "size", Described("no limit")),
         key("call_timeout", "duration", Value("\"30s\"")),
+        key("max_frame", "size", Value("\"8MiB\"")),
     ],
 };
 
@@ -133,12 +144,50 @@ pub(crate) const SUPERVISION: Table = Table {
     name: "supervision",
     keys: &[
         key("restart", "`never`, `on-failure` or `always`", Value("\"on-failure\"")),
+        key("start", "`eager` or `lazy`", Value("\"eager\"")),
         key("start_timeout", "duration", Value("\"10s\"")),
+        key("drain_timeout", "duration", Value("\"30s\"")),
         key("stop_timeout", "duration", Value("\"5s\"")),
+        key("idle_stop", "duration", Described("never")),
+        key("instances", "count", Value("1")),
+        key("spares", "count", Value("0")),
         key("max_inflight", "count", Value("64")),
         key("backoff_initial", "duration", Value("\"500ms\"")),
         key("backoff_max", "duration", Value("\"60s\"")),
         key("backoff_reset", "duration", Value("\"60s\"")),
+        key("breaker", "count", Value("8")),
+        key("slow_breaker", "count", Value("10")),
+        key("slow_breaker_leak", "duration", Value("\"5m\"")),
+        key("quarantine", "duration", Value("\"5m\"")),
+        key("quarantine_max", "duration", Value("\"1h\"")),
+        key("give_up_after", "count", Described("never")),
+        key("ignored_cancel", "`leave` or `kill`", Value("\"leave\"")),
+        key("circuit", "true or false", Value("true")),
+    ],
+};
+
+/// `[supervision.exit_codes]`; every key is an exit status.
+pub(crate) const EXIT_CODES: Table = Table {
+    name: "supervision.exit_codes",
+    keys: &[key(
+        "CODE",
+        "`clean`, `failure`, `passing`, `stay-down` or `permanent`",
+        Described("by custom"),
+    )],
+};
+
+/// `[supervision.health]`
+pub(crate) const HEALTH: Table = Table {
+    name: "supervision.health",
+    keys: &[
+        key("ping_interval", "duration", Value("\"10s\"")),
+        key("ping_timeout", "duration", Value("\"5s\"")),
+        key("hang_timeout", "duration", Value("\"60s\"")),
+        key("busy_timeout", "duration", Value("\"120s\"")),
+        key("ready_interval", "duration", Value("\"5s\"")),
+        key("ready_timeout", "duration", Value("\"2s\"")),
+        key("ready_failures", "count", Value("3")),
+        key("ready_successes", "count", Value("2")),
     ],
 };
 
@@ -152,16 +201,19 @@ pub(crate) const EVENTS: Table = Table {
 };
 
 /// Every table, in the order of the reference.
-pub const TABLES: [Table; 10] = [
+pub const TABLES: [Table; 13] = [
     PLUGIN,
     RUNTIME,
     METHOD,
     CONFIG,
     DEPENDENCIES,
+    DEPENDENCY,
     PERMISSIONS,
     FILESYSTEM,
     LIMITS,
     SUPERVISION,
+    EXIT_CODES,
+    HEALTH,
     EVENTS,
 ];
 

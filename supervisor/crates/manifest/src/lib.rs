@@ -24,6 +24,7 @@
 
 mod beneath;
 mod command;
+mod dependency;
 mod discover;
 mod error;
 mod excerpt;
@@ -41,13 +42,13 @@ mod report;
 mod resolve;
 mod schema;
 mod suggest;
+mod supervision;
 
+pub use dependency::{Dependencies, Dependency, OnLoss};
 pub use discover::{Discovery, SkipReason, Skipped, discover};
 pub use error::{ManifestError, Problem};
-pub use limit::{Limits, Restart, Supervision};
-pub use manifest::{
-    ConfigSpec, Dependencies, Dialect, Events, Manifest, MethodSpec, PluginInfo, Runtime, Sdk,
-};
+pub use limit::Limits;
+pub use manifest::{ConfigSpec, Dialect, Events, Manifest, MethodSpec, PluginInfo, Runtime, Sdk};
 pub use name::{NameError, PluginName};
 pub use package::{Package, load};
 pub use permission::{
@@ -59,6 +60,7 @@ pub use quantity::{QuantityError, parse_duration, parse_size};
 pub use read::parse;
 pub use resolve::{Reason, Resolution, Unresolved, resolve};
 pub use schema::Schema;
+pub use supervision::{ExitRule, Health, IgnoredCancel, Restart, StartMode, Supervision};
 
 /// The name of the manifest file in a plugin's directory.
 pub const FILE_NAME: &str = "plugin.toml";

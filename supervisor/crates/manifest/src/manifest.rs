@@ -6,16 +6,13 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use plugbay_protocol::Framing;
-use semver::{Version, VersionReq};
+use semver::Version;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::{
-    limit::{Limits, Supervision},
-    name::PluginName,
-    permission::Permissions,
-    quantity,
-    schema::Schema,
+    dependency::Dependencies, limit::Limits, name::PluginName, permission::Permissions, quantity,
+    schema::Schema, supervision::Supervision,
 };
 
 /// A whole, valid `plugin.toml`.
@@ -169,16 +166,6 @@ pub struct ConfigSpec {
     /// JSON Schema of the configuration, also when the manifest has only lists of keys.
     /// `None` when the manifest says nothing: any object is taken.
     pub schema: Option<Schema>,
-}
-
-/// `[dependencies]`: what must be there for the plugin to start.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-#[non_exhaustive]
-pub struct Dependencies {
-    /// Which versions of Plugbay it works with.
-    pub plugbay: VersionReq,
-    /// Other plugins, started before it.
-    pub plugins: BTreeMap<PluginName, VersionReq>,
 }
 
 impl MethodSpec {

@@ -149,8 +149,8 @@ fn own_fault(plugbay: &Version, manifest: &Manifest, set: &Set<'_>) -> Option<Re
         let (needs, found) = (dependencies.plugbay.clone(), plugbay.clone());
         return Some(Reason::Host { needs, found });
     }
-    dependencies.plugins.iter().find_map(|(name, needs)| {
-        let (dependency, needs) = (name.clone(), needs.clone());
+    dependencies.plugins.iter().find_map(|(name, wanted)| {
+        let (dependency, needs) = (name.clone(), wanted.range.clone());
         match set.get(name) {
             None => {
                 let names = set.keys().map(|name| name.as_str());

@@ -1,15 +1,19 @@
-//! `[limits]` and `[supervision]`: numbers within bounds.
+//! `[limits]`: numbers within bounds.
+
+use plugbay_protocol::limits::MAX_FRAME_CEILING;
 
 use crate::{
     field::{Field, Section},
-    key::{LIMITS, SUPERVISION},
-    limit::{Limits, Restart, Supervision},
+    key::LIMITS,
+    limit::Limits,
     neutral::echo,
     quantity::parse_milli,
 };
 
 /// Less memory than this starts no program; the number is surely missing its unit.
 const LEAST_MEMORY: u64 = 1 << 20;
+/// A handshake with grants and a schema or two must fit.
+const LEAST_FRAME: u64 = 64 << 10;
 const CPU_RULE: &str = "a number of cores from 0.01 to 1024, as 0.5 or 2";
 
 pub(super) fn read(section: &Section<'_>) -> Limits {
@@ -25,7 +29,22 @@ pub(super) fn read(section: &Section<'_>) -> Limits {
             .get("call_timeout")
             .and_then(|field| field.duration())
             .unwrap_or(defaults.call_timeout),
+        max_frame: section
+            .get("max_frame")
+            .and_then(|field| read_frame(&field))
+            .unwrap_or(defaults.max_frame),
     }
+}
+
+/// A size within what the protocol allows for a message.
+fn read_frame(field: &Field<'_>) -> Option<u64> {
+    let size = field.size(0)?;
+    let most = u64::try_from(MAX_FRAME_CEILING).unwrap_or(u64::MAX);
+    if (LEAST_FRAME..=most).contains(&size) {
+        return Some(size);
+    }
+    field.wrong(format!("{size} bytes are out of range"), "a size from 64KiB to 64MiB");
+    None
 }
 
 /// A number of cores, in thousandths.
@@ -43,35 +62,4 @@ fn read_cpu(field: &Field<'_>) -> Option<u64> {
         field.wrong(format!("`{}` is out of range", echo(text)), CPU_RULE);
     }
     milli
-}
-
-pub(super) fn read_supervision(section: &Section<'_>) -> Supervision {
-    section.refuse_unknown(&SUPERVISION.names().collect::<Vec<_>>());
-    let defaults = Supervision::default();
-    let duration = |name: &str, default| {
-        section.get(name).and_then(|field| field.duration()).unwrap_or(default)
-    };
-    let supervision = Supervision {
-        restart: section
-            .get("restart")
-            .and_then(|field| field.choice(&Restart::ALL, Restart::as_str))
-            .unwrap_or_default(),
-        start_timeout: duration("start_timeout", defaults.start_timeout),
-        stop_timeout: duration("stop_timeout", defaults.stop_timeout),
-        max_inflight: section
-            .get("max_inflight")
-            .and_then(|field| field.count(1..=65_536))
-            .and_then(|count| u32::try_from(count).ok())
-            .unwrap_or(defaults.max_inflight),
-        backoff_initial: duration("backoff_initial", defaults.backoff_initial),
-        backoff_max: duration("backoff_max", defaults.backoff_max),
-        backoff_reset: duration("backoff_reset", defaults.backoff_reset),
-    };
-    if supervision.backoff_initial > supervision.backoff_max
-        && let Some(field) = section.get("backoff_initial").or_else(|| section.get("backoff_max"))
-    {
-        let message = "`backoff_initial` is longer than `backoff_max`";
-        field.wrong(message, "a first wait that is not longer than the longest");
-    }
-    supervision
 }

@@ -12,6 +12,7 @@ mod permission;
 mod plugin;
 mod runtime;
 mod schema;
+mod supervision;
 
 use std::path::Path;
 
@@ -96,7 +97,7 @@ fn read(root: &Section<'_>, files: &dyn Files) -> Option<Manifest> {
     let dependencies = table("dependencies").map(|section| dependency::read(&section, name));
     let permissions = table("permissions").map(|section| permission::read(&section));
     let limits = table("limits").map(|section| limit::read(&section));
-    let supervision = table("supervision").map(|section| limit::read_supervision(&section));
+    let supervision = table("supervision").map(|section| supervision::read(&section));
     let events = table("events").map(|section| event::read(&section));
     Some(Manifest {
         methods: methods.unwrap_or_default(),

@@ -353,7 +353,7 @@ fn control_characters_do_not_reach_the_terminal() {
       |
     7 | "\u001B[2J" = 1
       | ^^^^^^^^^^^
-      = allowed: memory, cpu, pids, open_files, file_size, call_timeout
+      = allowed: memory, cpu, pids, open_files, file_size, call_timeout, max_frame
 
     words/plugin.toml:8:10: `limits.memory`: `\u{1b}]0;x\u{7}` is not a size: there is no number
       |

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use plugbay_manifest::{
-    Dialect, FilesystemPermission, Framing, NetworkPermission, Restart, Sdk, SystemCalls,
+    Dialect, FilesystemPermission, Framing, NetworkPermission, OnLoss, Restart, Sdk, SystemCalls,
 };
 use serde_json::json;
 
@@ -115,7 +115,16 @@ fn a_full_manifest_is_read_to_the_last_key() {
       "dependencies": {
         "plugbay": ">=0.1, <2",
         "plugins": {
-          "tokens": "^1.4"
+          "fonts": {
+            "version": "^2",
+            "on_loss": "pause",
+            "grace": "1s"
+          },
+          "tokens": {
+            "version": "^1.4",
+            "on_loss": "notify",
+            "grace": "5s"
+          }
         }
       },
       "permissions": {
@@ -152,16 +161,43 @@ fn a_full_manifest_is_read_to_the_last_key() {
         "pids": 32,
         "open_files": 256,
         "file_size": 1000000000,
-        "call_timeout": "10s"
+        "call_timeout": "10s",
+        "max_frame": 1048576
       },
       "supervision": {
         "restart": "always",
+        "start": "lazy",
         "start_timeout": "3s",
+        "drain_timeout": "10s",
         "stop_timeout": "2s",
+        "idle_stop": "10m",
+        "instances": 2,
+        "spares": 1,
         "max_inflight": 16,
         "backoff_initial": "100ms",
         "backoff_max": "5s",
-        "backoff_reset": "1m"
+        "backoff_reset": "1m",
+        "breaker": 5,
+        "slow_breaker": 20,
+        "slow_breaker_leak": "1m",
+        "quarantine": "1m",
+        "quarantine_max": "30m",
+        "give_up_after": 10,
+        "ignored_cancel": "kill",
+        "circuit": false,
+        "exit_codes": {
+          "3": "passing"
+        },
+        "health": {
+          "ping_interval": "5s",
+          "ping_timeout": "1s",
+          "hang_timeout": "20s",
+          "busy_timeout": "1m",
+          "ready_interval": "2s",
+          "ready_timeout": "500ms",
+          "ready_failures": 2,
+          "ready_successes": 1
+        }
       },
       "events": {
         "publishes": [
@@ -240,4 +276,35 @@ fn the_supervisors_sdk_is_there_for_the_asking() {
     let asked = MINIMAL.replace("\"./words\"", "\"python3 main.py\"\nsdk = \"python\"");
     assert_eq!(parse(&asked).unwrap().runtime.sdk, Some(Sdk::Python));
     assert!(parse(&asked.replace("\"python\"", "\"pithon\"")).is_err());
+}
+
+#[test]
+fn an_exit_status_has_one_spelling_and_one_byte() {
+    for status in ["256", "-1", "03", "'3 '", "x"] {
+        let text = format!("{MINIMAL}[supervision.exit_codes]\n{status} = \"clean\"\n");
+        let error = parse(&text).unwrap_err();
+        assert!(error.problems()[0].message().ends_with("is not an exit status"), "{error}");
+    }
+}
+
+#[test]
+fn a_frame_is_as_long_as_the_protocol_allows() {
+    for size in ["\"63KiB\"", "67108865"] {
+        let error = parse(&format!("{MINIMAL}[limits]\nmax_frame = {size}\n")).unwrap_err();
+        assert!(error.problems()[0].message().ends_with("bytes are out of range"), "{error}");
+    }
+    let most = parse(&format!("{MINIMAL}[limits]\nmax_frame = \"64MiB\"\n")).unwrap();
+    assert_eq!(most.limits.max_frame, 64 << 20);
+}
+
+#[test]
+fn a_dependency_is_a_range_or_a_table() {
+    let error = parse(&format!("{MINIMAL}[dependencies]\nx = 1\n")).unwrap_err();
+    assert_eq!(
+        error.problems()[0].message(),
+        "expected a version range, or a table, found a whole number"
+    );
+    let any = parse(&format!("{MINIMAL}[dependencies.x]\non_loss = \"stop\"\n")).unwrap();
+    let need = any.dependencies.plugins.values().next().unwrap();
+    assert_eq!((need.on_loss, need.range.to_string()), (OnLoss::Stop, "*".to_owned()));
 }

@@ -1,0 +1,204 @@
+//! What is kept: plain values, as they stand in the tables.
+//!
+//! Texts of plugins may be in them. Whoever makes a record has made them safe to print, and whoever
+//! shows one does so again; here they are only cut to their bound.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+/// One life of a host: instances are numbered anew in each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Run {
+    /// When it began.
+    pub at: SystemTime,
+    /// What hosted.
+    pub host: String,
+    /// Its version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+}
+
+/// Which run a record is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct RunId(pub(crate) i64);
+
+/// Something to be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// An instance ended.
+    Death(Box<Death>),
+    /// A call was answered.
+    Call(Box<Call>),
+    /// A plugin is in another state.
+    Change(Change),
+    /// Records that could not be kept.
+    Loss {
+        /// When that was noticed.
+        at: SystemTime,
+        /// How many.
+        records: u64,
+    },
+}
+
+/// How an instance ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Death {
+    /// Of which plugin.
+    pub plugin: String,
+    /// The plugin's version.
+    pub version: String,
+    /// Of which generation.
+    pub generation: u64,
+    /// Which instance.
+    pub instance: u64,
+    /// When.
+    pub at: SystemTime,
+    /// Its process id; `None` if it never ran.
+    pub pid: Option<u32>,
+    /// Why, as one token.
+    pub cause: String,
+    /// Why, in words.
+    pub words: String,
+    /// Whether the host wanted it to end.
+    pub requested: bool,
+    /// Whether it ended before it had said hello.
+    pub before_hello: bool,
+    /// How long it had run.
+    pub uptime: Duration,
+    /// The calls that had no answer yet: the oldest, at most a few.
+    pub in_flight: Vec<InFlight>,
+    /// How many calls had no answer in all.
+    pub calls_lost: u64,
+    /// The limit that ended it, if one did.
+    pub limit: Option<Limit>,
+    /// What it used.
+    pub usage: Option<Usage>,
+    /// What was decided then.
+    pub next: Option<Next>,
+    /// The end of what it wrote to stderr.
+    pub stderr: String,
+}
+
+/// A call without an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InFlight {
+    /// The method.
+    pub method: String,
+    /// For how long.
+    pub age: Duration,
+}
+
+/// A limit, and how near to it something came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Limit {
+    /// Which.
+    pub name: String,
+    /// What it is.
+    pub value: u64,
+    /// The most that was seen, if it was.
+    pub peak: Option<u64>,
+    /// What both are counted in.
+    pub unit: Unit,
+}
+
+/// What a number counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// Bytes.
+    Bytes,
+    /// Milliseconds.
+    Milliseconds,
+    /// Things.
+    Count,
+}
+
+impl Unit {
+    /// The word in the table.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Milliseconds => "milliseconds",
+            Self::Count => "count",
+        }
+    }
+
+    pub(crate) fn of_str(word: &str) -> Option<Self> {
+        [Self::Bytes, Self::Milliseconds, Self::Count].into_iter().find(|it| it.as_str() == word)
+    }
+}
+
+/// What an instance used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// Processor time in user mode.
+    pub user: Duration,
+    /// Processor time in the kernel.
+    pub system: Duration,
+    /// Largest resident memory, in bytes.
+    pub max_rss: u64,
+}
+
+/// What was decided after an end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Next {
+    /// The state that the plugin went into.
+    pub state: String,
+    /// When it is started again, counted from the end, if it is.
+    pub after: Option<Duration>,
+}
+
+/// How a call went. Neither its parameters nor its result are kept: they may be secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Call {
+    /// Of which plugin.
+    pub plugin: String,
+    /// Which method.
+    pub method: String,
+    /// When it was made.
+    pub at: SystemTime,
+    /// How long it took in all.
+    pub duration: Duration,
+    /// How much of that passed before it was sent.
+    pub waited: Duration,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// `ok`, or what went wrong, as one token.
+    pub outcome: String,
+    /// What went wrong, in words.
+    pub error: Option<String>,
+    /// Where in the plugin, as the plugin says.
+    pub traceback: Option<String>,
+    /// Which instance answered, if one was asked.
+    pub instance: Option<u64>,
+    /// Of which generation.
+    pub generation: Option<u64>,
+    /// Bytes of the request.
+    pub bytes_in: u64,
+    /// Bytes of the answer.
+    pub bytes_out: u64,
+    /// How often the plugin told of progress.
+    pub progress: u64,
+    /// Processor time, where it can be told to be this call's.
+    pub cpu: Option<Duration>,
+}
+
+/// A plugin went from one state into another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// Which plugin.
+    pub plugin: String,
+    /// Its instance then; `None` before the first.
+    pub instance: Option<u64>,
+    /// When.
+    pub at: SystemTime,
+    /// The state before.
+    pub from: String,
+    /// The state after.
+    pub to: String,
+    /// Why, if there is something to say.
+    pub why: String,
+}

@@ -100,7 +100,8 @@ impl Recipe {
                 // Whatever else it speaks, it is called as plain JSON-RPC.
                 Dialect::Jsonrpc | _ => Manners::Plain,
             },
-            max_frame: limits::MAX_FRAME,
+            max_frame: usize::try_from(self.manifest.limits.max_frame)
+                .unwrap_or(limits::MAX_FRAME_CEILING),
             max_in_flight: usize::try_from(self.manifest.supervision.max_inflight)
                 .unwrap_or(usize::MAX),
         }
@@ -118,7 +119,10 @@ impl Recipe {
             features: FEATURES.into_iter().collect::<Features>(),
             config: self.config.clone(),
             grants: plugbay_protocol::handshake::Grants::default(),
-            limits: WireLimits::default(),
+            limits: WireLimits {
+                max_frame_bytes: self.manifest.limits.max_frame,
+                ..WireLimits::default()
+            },
             generation: generation.number(),
             restart,
             resume_state: None,

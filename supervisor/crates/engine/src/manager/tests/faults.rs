@@ -105,6 +105,20 @@ async fn an_endless_line_that_names_no_call_ends_the_process() {
 }
 
 #[tokio::test]
+async fn the_manifest_says_how_long_a_frame_may_be() {
+    let stage = Stage::new(|mut fake| async move {
+        let initialize = fake.greet("p", &[]).await;
+        assert_eq!(initialize["limits"]["maxFrameBytes"], 64 << 10);
+        fake.serve(without_meta).await
+    });
+    let host = host_of(&stage, "[limits]\nmax_frame = \"64KiB\"\n", |builder| builder).await;
+    let params = json!({"x": "x".repeat(64 << 10)});
+    let error = host.call::<_, Value>("p", "m", &params).await.unwrap_err();
+    assert!(matches!(error.kind(), CallErrorKind::FrameTooLarge { .. }), "{error}");
+    host.call::<_, Value>("p", "m", &json!({"x": "x".repeat(60 << 10)})).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_oversize_request_is_not_sent() {
     let host = host(&echo()).await;
     let params = json!({"x": "x".repeat(limits::MAX_FRAME)});

@@ -162,6 +162,17 @@ impl<W> Calls<W> {
         }
     }
 
+    /// The only call in flight, if there is exactly one and somebody waits for it.
+    pub(crate) fn only(&self) -> Option<CallId> {
+        if self.in_flight != 1 || self.abandoned != 0 {
+            return None;
+        }
+        (0..=u16::MAX)
+            .zip(&self.slots)
+            .find(|(_, slot)| matches!(slot.place, Place::Waiting(_)))
+            .map(|(index, slot)| CallId::new(index, slot.turn))
+    }
+
     /// An answer to `id` has come.
     pub(crate) fn complete(&mut self, id: CallId) -> Claim<W> {
         let Some(slot) = self.slots.get_mut(id.index()) else { return Claim::Unknown };

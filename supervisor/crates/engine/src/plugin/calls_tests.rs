@@ -90,6 +90,20 @@ fn the_late_answer_of_an_abandoned_call_frees_its_place() {
 }
 
 #[test]
+fn the_only_call_is_told_only_while_it_is_the_only_one() {
+    let now = epoch();
+    let mut calls = Calls::new(8, GRACE);
+    assert_eq!(calls.only(), None);
+    let one = insert(&mut calls, 1, now);
+    let two = insert(&mut calls, 2, now);
+    assert_eq!(calls.only(), None);
+    calls.complete(one);
+    assert_eq!(calls.only(), Some(two));
+    calls.abandon(two, now);
+    assert_eq!(calls.only(), None);
+}
+
+#[test]
 fn closing_gives_back_everyone_who_waits_and_takes_nobody_more() {
     let now = epoch();
     let mut calls = Calls::new(8, GRACE);

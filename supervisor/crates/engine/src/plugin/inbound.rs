@@ -137,7 +137,8 @@ fn open(
     })
 }
 
-/// What flows down: from the call it names, or from nothing.
+/// What flows down: from the call it names; from the only one in flight, if it names none; or from
+/// nothing. A plugin that leaves the name out does not get out of the chain by that.
 fn causes(
     session: &Session,
     meta: &Meta,
@@ -145,7 +146,10 @@ fn causes(
     now: Instant,
 ) -> Result<Chain, ErrorObject> {
     let mut chain = match &meta.call_id {
-        None => Chain { plugins: vec![session.label.plugin.clone()], until: now + LONGEST },
+        None => session.adopt_only(cancel).unwrap_or_else(|| Chain {
+            plugins: vec![session.label.plugin.clone()],
+            until: now + LONGEST,
+        }),
         Some(text) => {
             let id = text.parse().ok().and_then(CallId::from_wire).ok_or_else(|| {
                 ErrorObject::new(Code::InvalidParams, "`_meta.callId` is no call of yours")

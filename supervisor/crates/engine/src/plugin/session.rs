@@ -418,6 +418,12 @@ impl Session {
         Some(Chain { plugins, until: waiter.until })
     }
 
+    /// The same for a call that the plugin does not name, if there is only one that it can mean.
+    pub(crate) fn adopt_only(&self, token: &CancellationToken) -> Option<Chain> {
+        let only = lock(&self.calls).only()?;
+        self.adopt(only, token)
+    }
+
     /// Calls that occupy the plugin.
     pub(crate) fn in_flight(&self) -> usize {
         lock(&self.calls).in_flight()

@@ -121,6 +121,38 @@ async fn a_call_that_would_come_back_is_refused() {
     assert_eq!(inner["data"]["chain"], json!(["p", "q", "p"]));
 }
 
+/// A plugin whose method `ask` asks for `host/call` without a word of the call it is for.
+fn nameless() -> Stage {
+    Stage::new(|mut fake| async move {
+        let name = fake.spec.workdir.file_name().unwrap().to_str().unwrap().to_owned();
+        fake.greet(&name, &[]).await;
+        while let Some(call) = fake.recv().await {
+            let params = call["params"]["ask"].clone();
+            let question = json!({"jsonrpc": "2.0", "id": "q", "method": "host/call"});
+            let mut question = question.as_object().unwrap().clone();
+            question.insert("params".to_owned(), params);
+            fake.send(&Value::Object(question)).await;
+            let answer = fake.recv().await.unwrap();
+            let answer = json!({"result": answer["result"], "error": answer["error"]});
+            fake.answer(&call, answer).await;
+        }
+        Cause::Code(0)
+    })
+}
+
+#[tokio::test]
+async fn leaving_the_call_out_is_no_way_out_of_the_chain() {
+    let plugins = Plugins::new().with("p", "[dependencies]\nq = \"*\"\n").with("q", "");
+    let stage = Arc::new(nameless());
+    let host = Host::builder().plugins(plugins.path()).launcher(stage).start().await.unwrap();
+    let back = json!({"ask": {"plugin": "p", "method": "ask"}});
+    let outer = json!({"ask": {"plugin": "q", "method": "ask", "params": back}});
+    let answer: Value = host.call("p", "ask", &outer).await.unwrap();
+    let inner = &answer["result"]["error"];
+    assert_eq!(inner["code"], -31011, "{answer}");
+    assert_eq!(inner["data"]["chain"], json!(["p", "q", "p"]));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deadline_flows_down_the_chain() {
     let host = three().await;

@@ -303,6 +303,7 @@ fn at_once(policy: &mut Policy) {
     policy.base = Duration::ZERO;
     policy.cap = Duration::ZERO;
     policy.breaker = u32::MAX;
+    policy.slow_breaker = u32::MAX;
 }
 
 /// Puts a plugin on disk.

@@ -1,11 +1,23 @@
 //! Whether, and after which delay, a plugin that ended is started again.
 //!
-//! Pure: the policy and the dice are arguments, and time appears only as durations that the caller
-//! arms. Counting follows OTP's supervisor (intensity within a period) with two changes that
-//! operators ask for: the delay grows instead of the plugin being given up at once, and giving up
-//! is a quarantine that tries again by itself, never final.
+//! Pure: the policy and the dice are arguments, and so is the time: a [`Duration`] since an epoch
+//! that the caller chose once. Counting follows OTP's supervisor (intensity within a period) with
+//! changes that operators ask for: the delay grows instead of the plugin being given up at once,
+//! and giving up is a quarantine that tries again by itself, final only where somebody said so.
+//!
+//! Two breakers count the same failures. The fast one counts those in a row and forgets them when
+//! the plugin was stable: it sees a plugin that cannot come up. The slow one is a bucket that leaks:
+//! it sees a plugin that comes up, is stable, and fails all the same, again and again.
+//!
+//! ```text
+//!            failure                      breaker (either)
+//! trusted ───────────► delayed start ──────────────────────► quarantine ──► trial
+//!    ▲                                                           ▲  longer    │ │
+//!    └──────────────────── stable ───────────────────────────────┼────────────┘ │
+//!                                                                └── failure ───┘
+//! ```
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Who is started again after which end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,11 +52,22 @@ pub struct Policy {
     pub quarantine: Duration,
     /// The quarantine never grows beyond this.
     pub quarantine_cap: Duration,
+    /// Failures that the slow breaker holds before the plugin is put in quarantine, however stable
+    /// it was between them.
+    pub slow_breaker: u32,
+    /// The slow breaker forgets one failure in this time.
+    pub slow_leak: Duration,
+    /// After this many quarantines without recovery the plugin is left alone for good.
+    pub give_up_after: Option<u32>,
+    /// What exit statuses mean for this plugin, where it is not what they mean by custom.
+    pub codes: BTreeMap<u8, Exit>,
 }
 
 impl Default for Policy {
     /// 0.25 s, then 0.5 s doubling to 60 s; stable after 60 s; quarantine of 5 min (to 1 h) at the
-    /// eighth failure in a row, which is one to two minutes of trying.
+    /// eighth failure in a row, which is one to two minutes of trying. The slow breaker holds ten
+    /// and forgets one in 5 min: a plugin that fails every minute is caught within a quarter of an
+    /// hour, one that fails once an hour never is.
     fn default() -> Self {
         Self {
             mode: Mode::OnFailure,
@@ -55,7 +78,20 @@ impl Default for Policy {
             breaker: 8,
             quarantine: Duration::from_secs(300),
             quarantine_cap: Duration::from_secs(3600),
+            slow_breaker: 10,
+            slow_leak: Duration::from_secs(300),
+            give_up_after: None,
+            codes: BTreeMap::new(),
         }
+    }
+}
+
+impl Policy {
+    /// The meaning of a plain exit status: what the plugin's own rules say, else what is customary.
+    #[must_use]
+    pub fn exit_of(&self, code: i32, calls_lost: bool) -> Exit {
+        let own = u8::try_from(code).ok().and_then(|code| self.codes.get(&code));
+        own.copied().unwrap_or_else(|| Exit::of_code(code, calls_lost))
     }
 }
 
@@ -112,15 +148,46 @@ pub enum Verdict {
     Stop,
     /// It cannot run; leave it and say why.
     Fail,
+    /// It was in quarantine as often as somebody allowed; leave it and say so.
+    GiveUp,
 }
 
-/// What is remembered of a plugin's ends since it was last stable.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What is remembered of a plugin's ends.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct History {
     failures: u32,
-    quarantines: u32,
     passing: u32,
     last_delay: Duration,
+    /// The quarantines since the slow breaker was last empty.
+    quarantines: u32,
+    /// Whether the next failure counts for all: it is the one start after a quarantine.
+    on_trial: bool,
+    bucket: Bucket,
+}
+
+/// The slow breaker.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Bucket {
+    level: f64,
+    /// Until when it has leaked. In the future during a quarantine: a plugin that is not allowed to
+    /// run proves nothing by not failing.
+    leaked: Duration,
+}
+
+impl Bucket {
+    fn leak(&mut self, policy: &Policy, now: Duration) {
+        let passed = now.saturating_sub(self.leaked);
+        let leak = policy.slow_leak.as_secs_f64().max(f64::EPSILON);
+        self.level = (self.level - passed.as_secs_f64() / leak).max(0.0);
+        self.leaked = self.leaked.max(now);
+    }
+
+    /// Adds failures; says whether that was too many.
+    fn add(&mut self, policy: &Policy, weight: u32) -> bool {
+        let full = f64::from(policy.slow_breaker);
+        self.level = (self.level + f64::from(weight)).min(full);
+        weight > 0 && self.level >= full
+    }
 }
 
 impl History {
@@ -130,9 +197,23 @@ impl History {
         self.failures
     }
 
+    /// Whether the start that follows a quarantine has yet to prove itself.
+    #[must_use]
+    pub fn is_on_trial(&self) -> bool {
+        self.on_trial
+    }
+
+    /// How many failures the slow breaker holds now; it trips at [`Policy::slow_breaker`].
+    #[must_use]
+    pub fn slow_level(&self, policy: &Policy, now: Duration) -> f64 {
+        let mut bucket = self.bucket;
+        bucket.leak(policy, now);
+        bucket.level
+    }
+
     /// Judges an end. `dice` in `0.0..=1.0` spreads the delay over its upper half, so that plugins
     /// that fell together do not rise together.
-    pub fn judge(&mut self, policy: &Policy, exit: Exit, dice: f64) -> Verdict {
+    pub fn judge(&mut self, policy: &Policy, exit: Exit, now: Duration, dice: f64) -> Verdict {
         match (exit, policy.mode) {
             (Exit::Permanent, _) => return Verdict::Fail,
             (Exit::Declined, _) | (Exit::Clean, Mode::OnFailure) | (_, Mode::Never) => {
@@ -140,9 +221,8 @@ impl History {
             }
             (Exit::Clean | Exit::Failure | Exit::Exhausted | Exit::Passing, _) => {}
         }
-        self.failures = self.failures.saturating_add(exit.weight());
-        if self.failures >= policy.breaker && exit != Exit::Passing {
-            return Verdict::Quarantine(self.next_quarantine(policy));
+        if self.is_tripped_by(policy, exit, now) {
+            return self.quarantine(policy, now);
         }
         self.passing = if exit == Exit::Passing { self.passing.saturating_add(1) } else { 0 };
         let step = self.failures.saturating_add(self.passing).max(1);
@@ -151,9 +231,37 @@ impl History {
         Verdict::Start(delay)
     }
 
-    /// The plugin has been ready for [`Self::stable_after`]: its failures are forgotten.
+    /// Counts an end in both breakers.
+    fn is_tripped_by(&mut self, policy: &Policy, exit: Exit, now: Duration) -> bool {
+        self.bucket.leak(policy, now);
+        if self.bucket.level <= 0.0 {
+            self.quarantines = 0;
+        }
+        self.failures = self.failures.saturating_add(exit.weight());
+        let slow = self.bucket.add(policy, exit.weight());
+        let counted = exit.weight() > 0;
+        counted && (slow || self.on_trial || self.failures >= policy.breaker)
+    }
+
+    fn quarantine(&mut self, policy: &Policy, now: Duration) -> Verdict {
+        if policy.give_up_after.is_some_and(|most| self.quarantines >= most) {
+            return Verdict::GiveUp;
+        }
+        let length = doubled(policy.quarantine, self.quarantines, policy.quarantine_cap);
+        self.quarantines = self.quarantines.saturating_add(1);
+        self.on_trial = true;
+        self.bucket.leaked = now.saturating_add(length);
+        Verdict::Quarantine(length)
+    }
+
+    /// The plugin has been ready for [`Self::stable_after`]: the row of failures has ended, and a
+    /// trial is passed. The slow breaker only ever leaks, and the next quarantine is longer until it
+    /// is empty; otherwise a plugin that fails right after it became stable would look new for ever.
     pub fn stable(&mut self) {
-        *self = Self::default();
+        self.failures = 0;
+        self.passing = 0;
+        self.last_delay = Duration::ZERO;
+        self.on_trial = false;
     }
 
     /// An operator asked for a start: never refused, and nothing before it counts.
@@ -165,12 +273,6 @@ impl History {
     #[must_use]
     pub fn stable_after(&self, policy: &Policy) -> Duration {
         policy.stable_after.max(self.last_delay.saturating_mul(2))
-    }
-
-    fn next_quarantine(&mut self, policy: &Policy) -> Duration {
-        let length = doubled(policy.quarantine, self.quarantines, policy.quarantine_cap);
-        self.quarantines = self.quarantines.saturating_add(1);
-        length
     }
 }
 
@@ -194,109 +296,5 @@ fn spread(delay: Duration, dice: f64) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn policy() -> Policy {
-        Policy::default()
-    }
-
-    fn delays(exits: &[Exit]) -> Vec<Verdict> {
-        let mut history = History::default();
-        exits.iter().map(|exit| history.judge(&policy(), *exit, 1.0)).collect()
-    }
-
-    #[test]
-    fn delays_grow_and_the_eighth_failure_is_quarantined() {
-        let millis = |ms| Verdict::Start(Duration::from_millis(ms));
-        let seen = delays(&[Exit::Failure; 9]);
-        let expected = [250, 500, 1000, 2000, 4000, 8000, 16000].map(millis);
-        assert_eq!(seen[..7], expected);
-        assert_eq!(seen[7], Verdict::Quarantine(Duration::from_secs(300)));
-        assert_eq!(seen[8], Verdict::Quarantine(Duration::from_secs(600)));
-    }
-
-    #[test]
-    fn a_stable_plugin_always_gets_the_short_delay() {
-        let mut history = History::default();
-        for _ in 0..100 {
-            let verdict = history.judge(&policy(), Exit::Failure, 1.0);
-            assert_eq!(verdict, Verdict::Start(Duration::from_millis(250)));
-            history.stable();
-        }
-    }
-
-    #[test]
-    fn running_out_of_memory_counts_twice() {
-        assert!(matches!(delays(&[Exit::Exhausted; 4])[3], Verdict::Quarantine(_)));
-    }
-
-    #[test]
-    fn passing_difficulties_never_trip_the_breaker() {
-        let seen = delays(&[Exit::Passing; 50]);
-        assert!(seen.iter().all(|verdict| matches!(verdict, Verdict::Start(_))));
-        assert_eq!(seen[49], Verdict::Start(Duration::from_secs(60)));
-    }
-
-    #[test]
-    fn permanent_ends_are_not_tried_again() {
-        assert_eq!(delays(&[Exit::Permanent]), [Verdict::Fail]);
-        assert_eq!(delays(&[Exit::Declined]), [Verdict::Stop]);
-        assert_eq!(delays(&[Exit::Clean]), [Verdict::Stop]);
-    }
-
-    #[test]
-    fn always_restarts_a_clean_end_and_never_restarts_nothing() {
-        let judge = |mode, exit| History::default().judge(&Policy { mode, ..policy() }, exit, 0.0);
-        assert_eq!(judge(Mode::Always, Exit::Clean), Verdict::Start(Duration::from_millis(125)));
-        assert_eq!(judge(Mode::Never, Exit::Failure), Verdict::Stop);
-        assert_eq!(judge(Mode::Never, Exit::Permanent), Verdict::Fail);
-    }
-
-    #[test]
-    fn exit_codes_have_their_customary_meaning() {
-        assert_eq!(Exit::of_code(0, false), Exit::Clean);
-        assert_eq!(Exit::of_code(0, true), Exit::Failure);
-        assert_eq!(Exit::of_code(78, false), Exit::Permanent);
-        assert_eq!(Exit::of_code(75, true), Exit::Passing);
-        assert_eq!(Exit::of_code(125, false), Exit::Declined);
-        assert_eq!(Exit::of_code(1, false), Exit::Failure);
-    }
-
-    fn any_exit() -> impl Strategy<Value = Exit> {
-        prop_oneof![
-            Just(Exit::Clean),
-            Just(Exit::Failure),
-            Just(Exit::Exhausted),
-            Just(Exit::Passing),
-            Just(Exit::Declined),
-            Just(Exit::Permanent),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn no_delay_leaves_its_bounds(
-            exits in prop::collection::vec((any_exit(), any::<f64>()), 0..200),
-        ) {
-            let policy = Policy { mode: Mode::Always, ..policy() };
-            let mut history = History::default();
-            for (exit, dice) in exits {
-                match history.judge(&policy, exit, dice) {
-                    Verdict::Start(delay) => {
-                        prop_assert!(delay >= policy.first / 2 && delay <= policy.cap);
-                        prop_assert!(exit == Exit::Passing || history.failures() < policy.breaker);
-                    }
-                    Verdict::Quarantine(length) => {
-                        prop_assert!(length >= policy.quarantine);
-                        prop_assert!(length <= policy.quarantine_cap);
-                    }
-                    Verdict::Stop => prop_assert_eq!(exit, Exit::Declined),
-                    Verdict::Fail => prop_assert_eq!(exit, Exit::Permanent),
-                }
-            }
-        }
-    }
-}
+#[path = "restart_tests.rs"]
+mod tests;

@@ -274,6 +274,7 @@ pub struct Slot {
     armed: Option<TimerId>,
     timers: u64,
     restarts: u64,
+    now: Duration,
 }
 
 impl Slot {
@@ -289,7 +290,20 @@ impl Slot {
             armed: None,
             timers: 0,
             restarts: 0,
+            now: Duration::ZERO,
         }
+    }
+
+    /// When the restart policy applies to this plugin, and what its exit statuses mean.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Tells the time, as a span since whatever moment the caller counts from. It is what the slow
+    /// breaker leaks by; nothing else here reads it.
+    pub fn tell_time(&mut self, now: Duration) {
+        self.now = now;
     }
 
     /// Where it is.
@@ -452,7 +466,7 @@ impl Slot {
         match next {
             Next::Stay => self.rest(State::Stopped),
             Next::Start => self.launch(effects),
-            Next::Judge => match self.history.judge(&self.policy, exit, dice) {
+            Next::Judge => match self.history.judge(&self.policy, exit, self.now, dice) {
                 Verdict::Start(delay) => {
                     self.state = State::Backoff { delay };
                     self.arm(delay, effects);
@@ -462,7 +476,7 @@ impl Slot {
                     self.arm(length, effects);
                 }
                 Verdict::Stop => self.rest(State::Stopped),
-                Verdict::Fail => self.rest(State::Failed),
+                Verdict::Fail | Verdict::GiveUp => self.rest(State::Failed),
             },
         }
     }

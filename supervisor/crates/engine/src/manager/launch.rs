@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 
-use plugbay_manifest::{Dialect, Manifest, Sdk};
+use plugbay_manifest::{Dialect, ExitRule, Manifest, Sdk};
 use plugbay_protocol::{
     VERSION,
     handshake::{Features, Initialize, Peer, Restart, WireLimits, feature},
@@ -16,7 +16,7 @@ use super::sdk;
 use crate::{
     lifecycle::{
         identity::Generation,
-        restart::{Mode, Policy},
+        restart::{Exit, Mode, Policy},
         slot::Ladder,
     },
     link::Launcher,
@@ -165,7 +165,13 @@ impl Recipe {
             base: asked.backoff_initial,
             cap: asked.backoff_max,
             stable_after: asked.backoff_reset,
-            ..Policy::default()
+            breaker: asked.breaker,
+            slow_breaker: asked.slow_breaker,
+            slow_leak: asked.slow_breaker_leak,
+            quarantine: asked.quarantine,
+            quarantine_cap: asked.quarantine_max,
+            give_up_after: asked.give_up_after,
+            codes: asked.exit_codes.iter().map(|(code, rule)| (*code, exit(*rule))).collect(),
         }
     }
 
@@ -179,6 +185,17 @@ impl Recipe {
             terminate: tenth * 3,
             ..Ladder::default()
         }
+    }
+}
+
+/// What a rule of the manifest for an exit status means.
+fn exit(rule: ExitRule) -> Exit {
+    match rule {
+        ExitRule::Clean => Exit::Clean,
+        ExitRule::Failure => Exit::Failure,
+        ExitRule::Passing => Exit::Passing,
+        ExitRule::StayDown => Exit::Declined,
+        ExitRule::Permanent => Exit::Permanent,
     }
 }
 

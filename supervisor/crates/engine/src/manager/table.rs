@@ -95,6 +95,8 @@ pub(crate) struct Table {
     events: broadcast::Sender<Happening>,
     tasks: TaskTracker,
     dice: fastrand::Rng,
+    /// What the slots count their time from.
+    epoch: Instant,
     farewells: Vec<oneshot::Sender<()>>,
 }
 
@@ -117,6 +119,7 @@ impl Table {
             events,
             tasks: TaskTracker::new(),
             dice: fastrand::Rng::new(),
+            epoch: clock::now(),
             farewells: Vec::new(),
         }
     }
@@ -236,7 +239,7 @@ impl Table {
             Report::Drained => Event::Drained { instance },
             Report::ShutDown => Event::ShutDown { instance },
             Report::Exited(death) => {
-                let exit = death.cause.exit(death.calls_lost > 0);
+                let exit = death.cause.exit(plug.slot.policy(), death.calls_lost > 0);
                 plug.died(death.clone(), present);
                 let kind = EventKind::Died(death);
                 let happening = Happening {
@@ -258,6 +261,7 @@ impl Table {
         let dice = self.dice.f64();
         let Some(plug) = self.plugs.get_mut(name) else { return };
         let before = plug.slot.state();
+        plug.slot.tell_time(clock::now().saturating_duration_since(self.epoch));
         let effects = plug.slot.step(event, dice);
         if plug.slot.state() != before {
             plug.since = clock::wall();

@@ -8,7 +8,7 @@ use std::{
 
 use crate::lifecycle::{
     identity::{Generation, InstanceId},
-    restart::Exit,
+    restart::{Exit, Policy},
 };
 
 /// Why a plugin's process ended.
@@ -70,9 +70,9 @@ impl Cause {
 
     /// What the restart policy makes of it. `calls_lost` says that somebody waited for an answer.
     #[must_use]
-    pub fn exit(&self, calls_lost: bool) -> Exit {
+    pub fn exit(&self, policy: &Policy, calls_lost: bool) -> Exit {
         match self {
-            Self::Code(code) => Exit::of_code(*code, calls_lost),
+            Self::Code(code) => policy.exit_of(*code, calls_lost),
             Self::Limit(limit) if limit == "memory" => Exit::Exhausted,
             Self::Requested => Exit::Clean,
             Self::Handshake(_) => Exit::Permanent,
@@ -227,9 +227,12 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_permanent_and_a_full_machine_is_not() {
-        let launch = |errno| Cause::Launch { stage: "exec".into(), errno, message: String::new() };
-        assert_eq!(launch(libc::ENOENT).exit(false), Exit::Permanent);
-        assert_eq!(launch(libc::EAGAIN).exit(false), Exit::Passing);
+        let exit = |errno| {
+            let cause = Cause::Launch { stage: "exec".into(), errno, message: String::new() };
+            cause.exit(&Policy::default(), false)
+        };
+        assert_eq!(exit(libc::ENOENT), Exit::Permanent);
+        assert_eq!(exit(libc::EAGAIN), Exit::Passing);
     }
 
     #[test]

@@ -258,9 +258,13 @@ async fn what_happens_is_told_in_order() {
 #[tokio::test(start_paused = true)]
 async fn a_thousand_crashes_leave_nothing_behind() {
     let stage = fragile();
-    let host =
-        host_of(&stage, "", |builder| builder.restart_policy(|policy| policy.breaker = u32::MAX))
-            .await;
+    let host = host_of(&stage, "", |builder| {
+        builder.restart_policy(|policy| {
+            policy.breaker = u32::MAX;
+            policy.slow_breaker = u32::MAX;
+        })
+    })
+    .await;
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     host.start_plugin("p").await.unwrap();
     let before = descriptors();
@@ -271,4 +275,55 @@ async fn a_thousand_crashes_leave_nothing_behind() {
     assert_eq!((stage.alive(), stage.launches()), (1, 1001));
     // Other tests of this process open and close pipes meanwhile.
     assert!(descriptors() < before + 200, "{} from {before}", descriptors());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_fails_again_and_again_though_stable_is_quarantined() {
+    let stage = Stage::new(|mut fake| async move {
+        fake.greet("p", &[]).await;
+        time::sleep(Duration::from_secs(61)).await;
+        Cause::Signal(libc::SIGSEGV)
+    });
+    let host = host(&stage).await;
+    let mut events = host.subscribe();
+    let start = time::Instant::now();
+    loop {
+        let kind = events.next().await.unwrap().kind;
+        if matches!(kind, EventKind::State { to: "quarantined", .. }) {
+            break;
+        }
+    }
+    assert!(start.elapsed() < Duration::from_secs(15 * 60), "{:?}", start.elapsed());
+    assert_eq!(host.plugin("p").await.unwrap().failures, 1, "it was stable before each");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_was_mended_in_quarantine_comes_back_by_itself() {
+    let stage = Stage::new(|mut fake| async move {
+        if fake.number <= 8 {
+            return Cause::Code(1);
+        }
+        fake.greet("p", &[]).await;
+        fake.serve(without_meta).await
+    });
+    let host = host(&stage).await;
+    let mut events = host.subscribe();
+    let mut states = Vec::new();
+    while states.last() != Some(&"running") {
+        if let EventKind::State { to, .. } = events.next().await.unwrap().kind {
+            states.push(to);
+        }
+    }
+    assert_eq!(states[states.len() - 3..], ["quarantined", "starting", "running"]);
+    assert_eq!(host.call::<_, Value>("p", "m", &json!({"a": 1})).await.unwrap(), json!({"a": 1}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn exit_statuses_mean_what_the_manifest_says() {
+    let stage = Stage::new(|_| async { Cause::Code(3) });
+    let rules = "[supervision.exit_codes]\n3 = \"permanent\"\n";
+    let host = host_of(&stage, rules, |builder| builder).await;
+    let error = host.call::<_, Value>("p", "m", &json!({})).await.unwrap_err();
+    assert!(matches!(error.kind(), CallErrorKind::Unavailable { state: "failed", .. }), "{error}");
+    assert_eq!(stage.launches(), 1);
 }

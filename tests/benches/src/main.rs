@@ -16,6 +16,7 @@ mod plain;
 mod report;
 mod sample;
 mod start;
+mod supervise;
 
 use std::{fs::File, path::PathBuf, process::ExitCode};
 
@@ -49,6 +50,8 @@ enum Bench {
     Payload,
     /// Calls to Python.
     Python,
+    /// Idle plugins, restarts.
+    Supervise,
 }
 
 /// How much to measure.
@@ -84,6 +87,7 @@ fn main() -> Result<ExitCode> {
         (Bench::Call, call::run),
         (Bench::Payload, call::payload::run),
         (Bench::Python, call::python::run),
+        (Bench::Supervise, supervise::run),
     ] {
         if options.only.is_some_and(|only| only != bench) {
             continue;

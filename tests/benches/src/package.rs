@@ -21,13 +21,26 @@ pub(crate) fn place() -> Result<TempDir> {
 
 /// Puts the Rust plugin below `place`; its directory and its program.
 pub(crate) fn rust(place: &Path) -> Result<(PathBuf, PathBuf)> {
-    let own = std::env::current_exe()?;
-    let built = own.with_file_name(LOOP);
     let dir = write_manifest(place, "rust", &format!("[\"./{LOOP}\"]"), "plugbay")?;
     let program = dir.join(LOOP);
-    fs::copy(&built, &program)
-        .with_context(|| format!("failed to copy `{}` (build all binaries)", built.display()))?;
+    fs::copy(built()?, &program)?;
     Ok((dir, program))
+}
+
+/// Puts one of many Rust plugins below `place`. They share the program.
+pub(crate) fn numbered(place: &Path, number: u64) -> Result<()> {
+    let name = format!("p{number}");
+    let command = format!("[\"./{LOOP}\", \"as\", \"{name}\"]");
+    let dir = write_manifest(place, &name, &command, "plugbay")?;
+    fs::hard_link(built()?, dir.join(LOOP))?;
+    Ok(())
+}
+
+/// The program as it was built.
+fn built() -> Result<PathBuf> {
+    let built = std::env::current_exe()?.with_file_name(LOOP);
+    anyhow::ensure!(built.exists(), "`{}` is missing (build all binaries)", built.display());
+    Ok(built)
 }
 
 /// Puts a Python plugin below `place`: the bare loop, or the same on the SDK.

@@ -17,6 +17,7 @@ pub(crate) struct Section {
     floor: String,
     rows: Vec<Row>,
     ratios: Vec<Ratio>,
+    facts: Vec<Fact>,
     notes: Vec<String>,
 }
 
@@ -27,6 +28,15 @@ struct Row {
     p50_ns: u128,
     p99_ns: u128,
     to_floor: f64,
+}
+
+/// A figure that is no time of a contender.
+#[derive(Debug, Serialize)]
+struct Fact {
+    name: String,
+    value: String,
+    /// What it should be, and whether it is.
+    target: Option<(bool, String)>,
 }
 
 /// One median over another, and where it should be.
@@ -56,8 +66,26 @@ impl Section {
             floor: floor.map(|(name, _)| name.clone()).unwrap_or_default(),
             rows: rows.collect(),
             ratios: Vec::new(),
+            facts: Vec::new(),
             notes: Vec::new(),
         }
+    }
+
+    /// A table of figures that are no times.
+    pub(crate) fn facts(title: impl Into<String>) -> Self {
+        Self::new(title, &[])
+    }
+
+    /// Adds a figure, with whether it is where it should be.
+    pub(crate) fn fact(
+        mut self,
+        name: impl Into<String>,
+        value: impl Into<String>,
+        target: Option<(bool, &str)>,
+    ) -> Self {
+        let target = target.map(|(reached, target)| (reached, target.to_owned()));
+        self.facts.push(Fact { name: name.into(), value: value.into(), target });
+        self
     }
 
     /// Adds the ratio of two rows, where both are there, with its target.
@@ -90,9 +118,12 @@ impl Section {
     }
 }
 
-impl Display for Section {
-    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(out, "\n{}", self.title)?;
+impl Section {
+    /// The rows of times, below their heads.
+    fn write_rows(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
         let width = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
         let width = width.max(24);
         writeln!(
@@ -105,12 +136,28 @@ impl Display for Section {
             let Row { name, samples, to_floor, .. } = row;
             writeln!(out, "  {name:width$} {p50:>10} {p99:>10} {to_floor:>8.2} {samples:>7}")?;
         }
+        Ok(())
+    }
+}
+
+impl Display for Section {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(out, "\n{}", self.title)?;
+        self.write_rows(out)?;
         for Ratio { name, over, p50, p99, target } in &self.ratios {
             let word = if p50 <= target { "reached" } else { "MISSED" };
             writeln!(
                 out,
                 "  {name} / {over}: {p50:.2} (p99 {p99:.2}), target {target:.2}: {word}"
             )?;
+        }
+        for Fact { name, value, target } in &self.facts {
+            write!(out, "  {name}: {value}")?;
+            match target {
+                Some((true, target)) => writeln!(out, ", target {target}: reached")?,
+                Some((false, target)) => writeln!(out, ", target {target}: MISSED")?,
+                None => writeln!(out)?,
+            }
         }
         for note in &self.notes {
             writeln!(out, "  {note}")?;

@@ -1,7 +1,8 @@
 //! The other end of the floors: a blocking loop that reads a line of JSON, parses it and answers.
 //! Sealed, it is the plugin; so both sides of a ratio run the same program.
 //!
-//! `plugbay-bench-loop raw BYTES` answers each line with so many bytes and parses nothing.
+//! `plugbay-bench-loop raw BYTES` answers each line with so many bytes and parses nothing;
+//! `plugbay-bench-loop as NAME` says in its hello that it is called so.
 
 use std::{
     borrow::Cow,
@@ -40,13 +41,21 @@ struct Size {
     bytes: usize,
 }
 
-const HELLO: &str = r#"{"version":1,"features":[],"plugin":{"name":"rust","version":"1.0.0"},"methods":["echo","blob"]}"#;
+/// What it says of itself.
+fn hello(name: &str) -> String {
+    format!(
+        r#"{{"version":1,"features":[],"plugin":{{"name":"{name}","version":"1.0.0"}},"methods":["echo","blob"]}}"#
+    )
+}
 
 fn main() -> std::io::Result<()> {
     let mut args = std::env::args().skip(1);
-    let raw = args.next().is_some_and(|mode| mode == "raw");
-    let bytes = args.next().and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
-    if raw { answer_raw(bytes) } else { answer_json() }
+    let (mode, argument) = (args.next(), args.next());
+    match (mode.as_deref(), argument) {
+        (Some("raw"), bytes) => answer_raw(bytes.and_then(|bytes| bytes.parse().ok()).unwrap_or(0)),
+        (Some("as"), Some(name)) => answer_json(&hello(&name)),
+        _ => answer_json(&hello("rust")),
+    }
 }
 
 fn answer_raw(bytes: usize) -> std::io::Result<()> {
@@ -63,7 +72,7 @@ fn answer_raw(bytes: usize) -> std::io::Result<()> {
     Ok(())
 }
 
-fn answer_json() -> std::io::Result<()> {
+fn answer_json(hello: &str) -> std::io::Result<()> {
     let mut input = BufReader::with_capacity(64 << 10, File::from(own(std::io::stdin().as_fd())?));
     let mut output = File::from(own(std::io::stdout().as_fd())?);
     let (mut line, mut answers) = (Vec::new(), Vec::new());
@@ -74,7 +83,7 @@ fn answer_json() -> std::io::Result<()> {
             break;
         }
         if let Some(id) = request.id {
-            answer(&mut answers, &mut blob, id, &request)?;
+            answer(&mut answers, (&mut blob, hello), id, &request)?;
         }
         line.clear();
         // Answers to requests that came together leave together.
@@ -92,7 +101,7 @@ fn own(fd: BorrowedFd<'_>) -> std::io::Result<OwnedFd> {
 
 fn answer(
     out: &mut Vec<u8>,
-    blob: &mut Vec<u8>,
+    (blob, hello): (&mut Vec<u8>, &str),
     id: &RawValue,
     request: &Request<'_>,
 ) -> std::io::Result<()> {
@@ -100,7 +109,7 @@ fn answer(
     let jsonrpc = "2.0";
     match request.method {
         "initialize" => {
-            let result: &RawValue = serde_json::from_str(HELLO)?;
+            let result: &RawValue = serde_json::from_str(hello)?;
             serde_json::to_writer(&mut *out, &Response { jsonrpc, id, result })?;
         }
         "echo" => {

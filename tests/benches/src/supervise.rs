@@ -1,0 +1,14 @@
+//! What supervision costs while nothing happens, and what is left when something did.
+
+mod idle;
+mod restart;
+mod vitals;
+
+use anyhow::Result;
+
+use crate::{Effort, report::Section};
+
+/// A thousand idle plugins, ten thousand restarts.
+pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
+    Ok(vec![idle::run(effort)?, restart::run(effort)?])
+}

@@ -76,9 +76,10 @@
 //! [`Host::deaths`], [`Host::subscribe`] and [`HostBuilder::on_log`].
 
 pub use plugbay_engine::{
-    Access, CallBuilder, CallError, CallErrorKind, Caller, CancellationToken, Cause, ControlError,
-    Counts, Deadline, Death, Enforcement, ErrorObject, Event, EventKind, Events, FileGrant,
-    Generation, Host, HostBuilder, InstanceId, Level, LogLevel, LogRecord, LogSource, Package,
-    PluginStatus, Progress, Skipped, StartError, Usage, lifecycle, load,
+    Access, Amount, CallBuilder, CallError, CallErrorKind, Caller, CancellationToken, Cause,
+    ControlError, Counts, Deadline, Death, Enforcement, ErrorObject, Event, EventKind, Events,
+    FileGrant, Generation, Host, HostBuilder, InFlight, InstanceId, Level, LimitHit, LogLevel,
+    LogRecord, LogSource, Package, PluginStatus, Progress, Skipped, StartError, Usage, lifecycle,
+    load,
 };
 pub use plugbay_keeper::run_if_asked as init;

@@ -73,6 +73,7 @@ fn exit(outcome: &Value) -> Exit {
         signal: signal.map(|signal| signal as i32),
         usage: None,
         cause: serde_json::from_value(outcome["cause"].clone()).unwrap_or(None),
+        memory_peak: None,
     }
 }
 

@@ -24,7 +24,7 @@ pub use log::{LogRecord, LogSource};
 pub use manager::{
     CallBuilder, Caller, Counts, Event, EventKind, Events, Host, HostBuilder, PluginStatus,
 };
-pub use plugin::death::{Cause, Death, Usage};
+pub use plugin::death::{Amount, Cause, Death, InFlight, LimitHit, Usage};
 
 pub use plugbay_manifest::{Package, Skipped, load};
 pub use plugbay_protocol::{

@@ -143,6 +143,11 @@ impl Cgroup {
         count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
     }
 
+    /// The most memory that its members used at once, in bytes (Linux 5.19 and newer).
+    pub(crate) fn memory_peak(&self) -> Option<u64> {
+        fs::read_to_string(self.path.join("memory.peak")).ok()?.trim().parse().ok()
+    }
+
     /// Kills until no process is left in it, or `rounds` of a tenth of a second have passed.
     pub(crate) fn empty(&self, rounds: u32) {
         let Ok(events) = fs::File::open(self.path.join("cgroup.events")) else { return };
@@ -248,6 +253,8 @@ mod tests {
         assert_eq!(read("cpu.max"), "150000 100000");
         fs::write(fake.path().join("plugbay-one/memory.events"), "low 0\noom 2\noom_kill 1\n")
             .unwrap();
-        assert_eq!(cgroup.memory_kills(), 1);
+        assert_eq!((cgroup.memory_kills(), cgroup.memory_peak()), (1, None));
+        fs::write(fake.path().join("plugbay-one/memory.peak"), "4096\n").unwrap();
+        assert_eq!(cgroup.memory_peak(), Some(4096));
     }
 }

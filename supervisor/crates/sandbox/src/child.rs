@@ -34,6 +34,8 @@ pub struct Exit {
     pub usage: Option<Usage>,
     /// Which mechanism of the sandbox ended it, where that is known.
     pub cause: Option<Cause>,
+    /// The most memory that the whole tree used at once, in bytes, where the kernel counted it.
+    pub memory_peak: Option<u64>,
 }
 
 /// A limit or layer that ended a process.
@@ -123,16 +125,19 @@ impl Child {
             cgroup.empty(50);
         }
         let memory_kills = self.cgroup.as_ref().map_or(0, Cgroup::memory_kills);
+        let memory_peak = self.cgroup.as_ref().and_then(Cgroup::memory_peak);
         let mut bytes = [0_u8; END_BYTES];
         let whole = nix::unistd::read(&self.status, &mut bytes) == Ok(END_BYTES);
         drop(self.private);
-        if whole { decode(&bytes, memory_kills) } else { killed_at_once(memory_kills) }
+        let exit = if whole { decode(&bytes, memory_kills) } else { killed_at_once(memory_kills) };
+        Exit { memory_peak, ..exit }
     }
 }
 
 fn killed_at_once(memory_kills: u64) -> Exit {
     let cause = if memory_kills > 0 { Cause::Memory } else { Cause::TreeKill };
-    Exit { code: None, signal: Some(libc::SIGKILL), usage: None, cause: Some(cause) }
+    let signal = Some(libc::SIGKILL);
+    Exit { code: None, signal, usage: None, cause: Some(cause), memory_peak: None }
 }
 
 fn decode(bytes: &[u8; END_BYTES], memory_kills: u64) -> Exit {
@@ -155,7 +160,7 @@ fn decode(bytes: &[u8; END_BYTES], memory_kills: u64) -> Exit {
         Some(libc::SIGKILL) if memory_kills > 0 => Some(Cause::Memory),
         _ => None,
     };
-    Exit { code, signal, usage: Some(usage), cause }
+    Exit { code, signal, usage: Some(usage), cause, memory_peak: None }
 }
 
 #[cfg(test)]

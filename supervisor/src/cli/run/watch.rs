@@ -249,7 +249,7 @@ mod tests {
 
     fn end(signal: Option<i32>, cause: Option<Cause>) -> End {
         let code = if signal.is_none() { Some(0) } else { None };
-        let exit = plugbay_sandbox::Exit { code, signal, usage: None, cause };
+        let exit = plugbay_sandbox::Exit { code, signal, usage: None, cause, memory_peak: None };
         End { exit, wall: Duration::ZERO, out_of_time: false, passed_on: None }
     }
 

@@ -94,7 +94,7 @@ impl Launcher for Stage {
                 () = stop.cancelled() => Cause::Signal(libc::SIGKILL),
             };
             alive.fetch_sub(1, Ordering::SeqCst);
-            ended.send_replace(Some(Exited { cause, usage: None }));
+            ended.send_replace(Some(Exited::unseen(cause)));
         });
         let control = Arc::new(Strings { killed, signals: self.signals.clone() });
         let process = Process::new(u32::try_from(number).ok(), None, exited, control);

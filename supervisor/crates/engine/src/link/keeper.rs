@@ -159,7 +159,7 @@ impl Connection {
                     reply.send(Err(Cause::KeeperLost)).ok();
                 }
                 Waiting::End(ended) => {
-                    ended.send_replace(Some(Exited { cause: Cause::KeeperLost, usage: None }));
+                    ended.send_replace(Some(Exited::unseen(Cause::KeeperLost)));
                 }
             }
         }
@@ -295,7 +295,7 @@ fn exited(exit: &Exit) -> Exited {
         system: usage.system,
         max_rss: usage.max_rss,
     });
-    Exited { cause, usage }
+    Exited { cause, usage, memory_peak: exit.memory_peak }
 }
 
 fn unlinked(error: &KeeperError) -> Cause {

@@ -42,6 +42,8 @@ pub(crate) struct Launched {
 pub(crate) struct Exited {
     pub(crate) cause: Cause,
     pub(crate) usage: Option<Usage>,
+    /// The most memory that the tree used at once, in bytes.
+    pub(crate) memory_peak: Option<u64>,
 }
 
 /// What can be done to a process.
@@ -101,14 +103,17 @@ impl Process {
     pub(crate) async fn exited(&self) -> Exited {
         let mut exited = self.exited.clone();
         match exited.wait_for(Option::is_some).await {
-            Ok(known) => known.clone().unwrap_or(Exited::UNKNOWN),
-            Err(_closed) => Exited { cause: Cause::KeeperLost, usage: None },
+            Ok(known) => known.clone().unwrap_or(Exited::unseen(Cause::Unknown)),
+            Err(_closed) => Exited::unseen(Cause::KeeperLost),
         }
     }
 }
 
 impl Exited {
-    const UNKNOWN: Self = Self { cause: Cause::Unknown, usage: None };
+    /// An end that nobody could measure.
+    pub(crate) fn unseen(cause: Cause) -> Self {
+        Self { cause, usage: None, memory_peak: None }
+    }
 }
 
 impl Drop for Process {

@@ -6,6 +6,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use plugbay_sandbox::Limits;
+
+use super::text::{Breaks, plain};
 use crate::lifecycle::{
     identity::{Generation, InstanceId},
     restart::{Exit, Policy},
@@ -158,6 +161,104 @@ impl fmt::Display for SignalName {
     }
 }
 
+/// The longest name of a method in a record; callers may be plugins.
+const METHOD: usize = 128;
+/// Calls named in a record.
+const IN_FLIGHT: usize = 16;
+
+/// A call that had no answer when the process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InFlight {
+    /// The method, safe to print and cut to its bound.
+    pub method: Box<str>,
+    /// For how long it had been under way.
+    pub age: Duration,
+}
+
+impl InFlight {
+    /// As much of a method's name as is kept of it.
+    pub(crate) fn name(method: &str) -> Box<str> {
+        method.get(..method.floor_char_boundary(METHOD)).unwrap_or_default().into()
+    }
+
+    /// The oldest few of those that were lost, the oldest first.
+    pub(crate) fn oldest(mut lost: Vec<Self>) -> Vec<Self> {
+        lost.sort_by_key(|call| std::cmp::Reverse(call.age));
+        lost.truncate(IN_FLIGHT);
+        for call in &mut lost {
+            call.method = plain(&call.method, Breaks::Escape).into();
+        }
+        lost
+    }
+}
+
+/// A limit that a process ran into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitHit {
+    /// What the limit is.
+    pub value: Amount,
+    /// The most that was seen, if somebody saw it.
+    pub peak: Option<Amount>,
+}
+
+/// How much of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Amount {
+    /// Bytes.
+    Bytes(u64),
+    /// Time.
+    Time(Duration),
+}
+
+impl LimitHit {
+    /// The limit that `cause` speaks of, where its value is known.
+    pub(crate) fn of(
+        cause: &Cause,
+        limits: &Limits,
+        usage: Option<Usage>,
+        memory_peak: Option<u64>,
+    ) -> Option<Self> {
+        let Cause::Limit(name) = cause else { return None };
+        let (value, peak) = match name.as_str() {
+            "memory" => {
+                let peak = memory_peak.or_else(|| usage.map(|usage| usage.max_rss));
+                (limits.memory.map(Amount::Bytes), peak.map(Amount::Bytes))
+            }
+            "cpu time" => {
+                let used = usage.map(|usage| usage.user + usage.system);
+                (limits.cpu_time.map(Amount::Time), used.map(Amount::Time))
+            }
+            "file size" => (limits.file_size.map(Amount::Bytes), None),
+            _ => (None, None),
+        };
+        value.map(|value| Self { value, peak })
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => size(f, *bytes),
+            Self::Time(time) => write!(f, "{time:.1?}"),
+        }
+    }
+}
+
+/// A size in its largest unit, to one decimal where it is not whole.
+fn size(f: &mut fmt::Formatter<'_>, bytes: u64) -> fmt::Result {
+    const UNITS: [(u32, &str); 4] = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    match UNITS.into_iter().find(|(shift, _)| bytes >> shift > 0) {
+        Some((shift, unit)) => {
+            let tenths = u128::from(bytes) * 10 / (1 << shift);
+            match tenths % 10 {
+                0 => write!(f, "{}{unit}", tenths / 10),
+                tenth => write!(f, "{}.{tenth}{unit}", tenths / 10),
+            }
+        }
+        None => write!(f, "{bytes}B"),
+    }
+}
+
 /// How one process of a plugin ended.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -178,6 +279,10 @@ pub struct Death {
     pub uptime: Duration,
     /// How many calls failed with it.
     pub calls_lost: usize,
+    /// The calls that failed with it: the oldest few, the oldest first.
+    pub in_flight: Vec<InFlight>,
+    /// The limit that it ran into, if the cause is one and its value is known.
+    pub limit: Option<LimitHit>,
     /// The end of what it wrote to stderr, safe to print.
     pub stderr_tail: Arc<str>,
     /// Processor time and memory of the whole tree, if the keeper knows.
@@ -201,7 +306,12 @@ impl fmt::Display for Death {
         if early {
             f.write_str("exited before its hello: ")?;
         }
-        write!(f, "{}", self.cause)
+        write!(f, "{}", self.cause)?;
+        match self.limit {
+            Some(LimitHit { value, peak: Some(peak) }) => write!(f, " of {value} (used {peak})"),
+            Some(LimitHit { value, peak: None }) => write!(f, " of {value}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -236,6 +346,55 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_is_told_with_its_value_and_what_was_used() {
+        let limits = Limits {
+            memory: Some(256 << 20),
+            cpu_time: Some(Duration::from_secs(2)),
+            file_size: Some(1_000),
+            ..Limits::default()
+        };
+        let usage = Usage {
+            user: Duration::from_millis(1_900),
+            system: Duration::from_millis(150),
+            max_rss: 200 << 20,
+        };
+        let hit = |name: &str, peak| {
+            let cause = Cause::Limit(name.to_owned());
+            let hit = LimitHit::of(&cause, &limits, Some(usage), peak).unwrap();
+            (hit.value.to_string(), hit.peak.map(|peak| peak.to_string()))
+        };
+        assert_eq!(hit("memory", Some(255 << 20)), ("256MiB".into(), Some("255MiB".into())));
+        assert_eq!(hit("memory", None), ("256MiB".into(), Some("200MiB".into())));
+        assert_eq!(hit("cpu time", None), ("2.0s".into(), Some("2.0s".into())));
+        assert_eq!(hit("file size", None), ("1000B".into(), None));
+        assert_eq!(LimitHit::of(&Cause::Code(1), &limits, None, None), None);
+    }
+
+    #[test]
+    fn sizes_have_one_decimal_at_most() {
+        let told = |bytes| Amount::Bytes(bytes).to_string();
+        assert_eq!(told(1536), "1.5KiB");
+        assert_eq!(
+            (told(1 << 30), told(0), told(u64::MAX)),
+            ("1GiB".into(), "0B".into(), "16777215.9TiB".into())
+        );
+    }
+
+    #[test]
+    fn the_oldest_calls_are_named_and_their_names_are_harmless() {
+        let call = |method: &str, secs| InFlight {
+            method: InFlight::name(method),
+            age: Duration::from_secs(secs),
+        };
+        let mut lost: Vec<InFlight> = (0..40).map(|age| call("m", age)).collect();
+        lost.push(call(&format!("\u{1b}[2J{}", "ü".repeat(100)), 99));
+        let oldest = InFlight::oldest(lost);
+        assert_eq!((oldest.len(), oldest[1].age), (16, Duration::from_secs(39)));
+        assert!(oldest[0].method.starts_with(r"\u{1b}[2Jüü"), "{oldest:?}");
+        assert_eq!(oldest[0].method.chars().filter(|c| *c == 'ü').count(), 62);
+    }
+
+    #[test]
     fn exit_before_hello_and_mute_read_differently() {
         let death = |cause| Death {
             generation: Generation::FIRST,
@@ -246,6 +405,8 @@ mod tests {
             at: SystemTime::UNIX_EPOCH,
             uptime: Duration::ZERO,
             calls_lost: 0,
+            in_flight: Vec::new(),
+            limit: None,
             stderr_tail: "".into(),
             usage: None,
         };

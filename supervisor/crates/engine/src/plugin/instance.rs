@@ -23,7 +23,7 @@ use plugbay_protocol::{
     handshake::{Grants, Hello, Initialize},
     method,
 };
-use plugbay_sandbox::{Enforcement, Spec};
+use plugbay_sandbox::{Enforcement, Limits, Spec};
 use serde_json::value::RawValue;
 use tokio::{
     net::unix::pipe,
@@ -34,7 +34,7 @@ use tokio::{
 
 use super::{
     Label,
-    death::{Cause, Death, Ending},
+    death::{Cause, Death, Ending, InFlight, LimitHit},
     handshake,
     outbound::Outbound,
     reader,
@@ -152,9 +152,10 @@ pub(crate) async fn run(plan: Plan, mut orders: mpsc::Receiver<Order>, reporter:
         }
     };
     let opened = match launched {
-        Ok((launched, grants)) => {
+        Ok((launched, limits, grants)) => {
             greeting.initialize.grants = grants;
-            Instance::open(launched, plan.parts, reporter.clone(), born).await
+            let opened = Instance::open(launched, plan.parts, reporter.clone(), born).await;
+            opened.map(|instance| Instance { limits, ..instance })
         }
         Err(cause) => Err(cause),
     };
@@ -178,23 +179,29 @@ fn never_ran(label: &Label, cause: Cause, born: Instant) -> Death {
         at: clock::wall(),
         uptime: clock::now().saturating_duration_since(born),
         calls_lost: 0,
+        in_flight: Vec::new(),
+        limit: None,
         stderr_tail: "".into(),
         usage: None,
     }
 }
 
 /// Makes the spec and has it started. An error means that nothing is left of it.
-async fn launch(spec: SpecMaker, launcher: &dyn Launcher) -> Result<(Launched, Grants), Cause> {
+async fn launch(
+    spec: SpecMaker,
+    launcher: &dyn Launcher,
+) -> Result<(Launched, Limits, Grants), Cause> {
     let Prepared { spec, grants, notes } = tokio::task::spawn_blocking(spec)
         .await
         .map_err(|error| refused("resolve", error.to_string()))??;
+    let limits = spec.limits.clone();
     let launched = time::timeout(LAUNCH, launcher.launch(spec)).await.map_err(|_elapsed| {
         let message = format!("the keeper did not answer within {LAUNCH:?}");
         Cause::Launch { stage: "keeper".to_owned(), errno: libc::EAGAIN, message }
     })?;
     let mut launched = launched?;
     Arc::make_mut(&mut launched.enforcement).notes.extend(notes);
-    Ok((launched, grants))
+    Ok((launched, limits, grants))
 }
 
 /// What is said first, and what is made of the answer.
@@ -216,6 +223,7 @@ struct Instance {
     stderr: watch::Receiver<bool>,
     tasks: JoinSet<()>,
     born: Instant,
+    limits: Limits,
     greeted: bool,
     requested: bool,
 }
@@ -256,6 +264,7 @@ impl Instance {
             stderr: stderr_told,
             tasks,
             born,
+            limits: Limits::default(),
             greeted: false,
             requested: false,
         })
@@ -336,19 +345,22 @@ impl Instance {
             cause: told.unwrap_or(Cause::Unknown),
             stderr_tail: self.tail.text().into(),
         });
-        let calls_lost = self.session.end(&ending);
+        let lost = self.session.end(&ending);
         let exited = self.await_tree(orders).await;
         self.gone.send_replace(true);
         self.leftovers(seen).await;
+        let cause = sentence.unwrap_or(exited.cause);
         Death {
             generation: self.session.label.generation,
             instance: self.session.label.instance,
             pid: self.process.pid(),
-            cause: sentence.unwrap_or(exited.cause),
             before_hello: !self.greeted,
             at: clock::wall(),
             uptime: seen.saturating_duration_since(self.born),
-            calls_lost,
+            calls_lost: lost.len(),
+            in_flight: InFlight::oldest(lost),
+            limit: LimitHit::of(&cause, &self.limits, exited.usage, exited.memory_peak),
+            cause,
             stderr_tail: self.tail.text().into(),
             usage: exited.usage,
         }

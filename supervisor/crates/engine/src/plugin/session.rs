@@ -27,7 +27,7 @@ use super::{
     Counters, Label,
     calls::{CallId, Calls, Refusal},
     count,
-    death::{Cause, Ending},
+    death::{Cause, Ending, InFlight},
     inbound::{Inbox, Services},
     lock,
     outbound::{Bound, Frame, Outbound, SendError},
@@ -66,6 +66,8 @@ pub(crate) struct Chain {
 #[derive(Debug)]
 pub(crate) struct Waiter {
     answer: oneshot::Sender<Answer>,
+    method: Box<str>,
+    since: Instant,
     progress: Option<mpsc::Sender<Progress>>,
     progressed: Option<Instant>,
     chain: Option<Arc<Chain>>,
@@ -198,6 +200,8 @@ impl Session {
         let now = clock::now();
         let waiter = Waiter {
             answer,
+            method: InFlight::name(call.method),
+            since: now,
             progress: call.progress.clone(),
             progressed: None,
             chain: call.chain.clone(),
@@ -459,20 +463,22 @@ impl Session {
         }
     }
 
-    /// The process is gone: everyone who waits is told why, at once. Says how many were.
-    pub(crate) fn end(&self, ending: &Arc<Ending>) -> usize {
+    /// The process is gone: everyone who waits is told why, at once. Says who did.
+    pub(crate) fn end(&self, ending: &Arc<Ending>) -> Vec<InFlight> {
         self.over.cancel();
         self.tasks.close();
         let unsent = self.outbound.shut();
         let mut calls = lock(&self.calls);
-        let mut lost = 0;
+        let now = clock::now();
+        let mut lost = Vec::new();
         for id in unsent {
             if let Some(waiter) = calls.remove(id) {
                 waiter.answer.send(Answer::Lost { ending: ending.clone(), sent: false }).ok();
             }
         }
         for waiter in calls.close() {
-            lost += 1;
+            let age = now.saturating_duration_since(waiter.since);
+            lost.push(InFlight { method: waiter.method, age });
             waiter.answer.send(Answer::Lost { ending: ending.clone(), sent: true }).ok();
         }
         drop(calls);

@@ -57,6 +57,7 @@ async fn every_call_in_flight_fails_with_the_process() {
         Cause::Code(3)
     });
     let host = host(&stage).await;
+    let mut events = host.subscribe();
     let params = json!({});
     let calls = (0..20).map(|_| host.call::<_, Value>("p", "m", &params));
     for outcome in futures_util::future::join_all(calls).await {
@@ -64,6 +65,13 @@ async fn every_call_in_flight_fails_with_the_process() {
         assert!(matches!(error.kind(), CallErrorKind::Crashed { cause: Cause::Code(3), .. }));
         assert_eq!(error.to_error_object().details().unwrap().cause.unwrap(), "exit(3)");
     }
+    let death = loop {
+        if let EventKind::Died(death) = events.next().await.unwrap().kind {
+            break death;
+        }
+    };
+    assert_eq!((death.calls_lost, death.in_flight.len()), (20, 16));
+    assert!(death.in_flight.iter().all(|call| &*call.method == "m"), "{death:?}");
 }
 
 #[tokio::test]

@@ -182,10 +182,11 @@ fn show(enforcement: &Enforcement, grants: &Grants, terminal: Terminal) {
     terminal.say_painted(sheet::enforcement(enforcement, terminal.on_stderr()).trim_end());
 }
 
-/// One line when it was not the command itself that decided to end.
+/// One line when it was not the command itself that decided to end, and one for each limit that it
+/// ran into before.
 fn tell(end: &End, grants: &Grants, terminal: Terminal) {
-    if let Some(why) = end.why(&grants.limits) {
-        terminal.say_as(Tone::Warn, "plugbay", &why);
+    for line in end.why(&grants.limits).into_iter().chain(end.notes()) {
+        terminal.say_as(Tone::Warn, "plugbay", &line);
     }
 }
 

@@ -74,6 +74,7 @@ fn exit(outcome: &Value) -> Exit {
         usage: None,
         cause: serde_json::from_value(outcome["cause"].clone()).unwrap_or(None),
         memory_peak: None,
+        hits: serde_json::from_value(outcome["limits"].clone()).unwrap(),
     }
 }
 

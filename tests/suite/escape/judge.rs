@@ -105,8 +105,11 @@ pub(crate) fn verdict(row: &Row, ran: &Ran, offer: &Offer) -> Result<Verdict, St
         Expect::Killed { signal, cause, by } => {
             let layers = holding(&[*by], &ran.enforcement, offer, "")?;
             let through = said.iter().any(|line| line.outcome == "done");
+            let named =
+                cause.is_none_or(|cause| cause.limit() == ran.exit.fatal().map(|hit| hit.limit));
             if ran.exit.signal != Some(*signal)
                 || ran.exit.cause != *cause
+                || !named
                 || through
                 || layers.is_empty()
             {

@@ -11,7 +11,10 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::spec::Limits;
+use crate::{
+    limit::{Hit, Holder, Limit},
+    spec::Limits,
+};
 
 /// A controller whose limits can be set for a child of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,6 +79,9 @@ fn locate(membership: &str, mounts: &str) -> Option<PathBuf> {
     })
 }
 
+/// Shim and stub are members too.
+const OWN_PROCESSES: u64 = 2;
+
 const PREFIX: &str = "plugbay-";
 
 /// Removes the directories that launchers left which were killed before they could. Only empty ones
@@ -119,9 +125,9 @@ impl Cgroup {
     pub(crate) fn limit(&self, controller: Controller, limits: &Limits) -> io::Result<()> {
         let (file, value) = match controller {
             Controller::Memory => ("memory.max", limits.memory.map(|bytes| bytes.to_string())),
-            // Our own shim and stub are members too.
             Controller::Pids => {
-                ("pids.max", limits.pids.map(|pids| pids.saturating_add(2).to_string()))
+                let pids = limits.pids.map(|pids| pids.saturating_add(OWN_PROCESSES));
+                ("pids.max", pids.map(|pids| pids.to_string()))
             }
             Controller::Cpu => (
                 "cpu.max",
@@ -136,11 +142,28 @@ impl Cgroup {
         fs::write(self.path.join("cgroup.kill"), "1")
     }
 
-    /// How often the kernel killed a member for memory, where the controller is delegated.
-    pub(crate) fn memory_kills(&self) -> u64 {
-        let events = fs::read_to_string(self.path.join("memory.events")).unwrap_or_default();
-        let count = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+    /// The limits that members ran into, as far as a controller here counted them.
+    pub(crate) fn hits(&self, limits: &Limits) -> Vec<Hit> {
+        let hit = |limit, value: Option<u64>, events, key, peak| {
+            let times = self.count(events, key).filter(|times| *times > 0)?;
+            // Our own two processes are not the program's.
+            let own = if limit == Limit::Processes { OWN_PROCESSES } else { 0 };
+            let peak = self.number(peak).map(|peak| peak.saturating_sub(own));
+            Some(Hit { limit, value: value?, peak, times, by: Holder::CgroupV2 })
+        };
+        let memory = hit(Limit::Memory, limits.memory, "memory.events", "oom_kill", "memory.peak");
+        let pids = hit(Limit::Processes, limits.pids, "pids.events", "max", "pids.peak");
+        memory.into_iter().chain(pids).collect()
+    }
+
+    /// One count of a file that has a name and a number on each line.
+    fn count(&self, file: &str, key: &str) -> Option<u64> {
+        let text = fs::read_to_string(self.path.join(file)).ok()?;
+        text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
+    }
+
+    fn number(&self, file: &str) -> Option<u64> {
+        fs::read_to_string(self.path.join(file)).ok()?.trim().parse().ok()
     }
 
     /// The most memory that its members used at once, in bytes (Linux 5.19 and newer).
@@ -251,10 +274,16 @@ mod tests {
         assert_eq!(read("memory.max"), "4096");
         assert_eq!(read("pids.max"), "7");
         assert_eq!(read("cpu.max"), "150000 100000");
-        fs::write(fake.path().join("plugbay-one/memory.events"), "low 0\noom 2\noom_kill 1\n")
-            .unwrap();
-        assert_eq!((cgroup.memory_kills(), cgroup.memory_peak()), (1, None));
-        fs::write(fake.path().join("plugbay-one/memory.peak"), "4096\n").unwrap();
-        assert_eq!(cgroup.memory_peak(), Some(4096));
+        let write = |name: &str, text: &str| {
+            fs::write(fake.path().join("plugbay-one").join(name), text).unwrap();
+        };
+        write("memory.events", "low 0\noom 2\noom_group_kill 0\noom_kill 1\n");
+        write("memory.peak", "4096\n");
+        write("pids.events", "max 0\n");
+        let [hit] = <[Hit; 1]>::try_from(cgroup.hits(&limits)).unwrap();
+        assert_eq!(
+            (hit.limit, hit.value, hit.peak, hit.times),
+            (Limit::Memory, 4096, Some(4096), 1)
+        );
     }
 }

@@ -9,7 +9,14 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cgroup::Cgroup, enforcement::Enforcement, launch::PrivateTmp, plan::Rung, shim::END_BYTES, sys,
+    cgroup::Cgroup,
+    enforcement::Enforcement,
+    launch::PrivateTmp,
+    limit::{Hit, Holder, Limit},
+    plan::Rung,
+    shim::END_BYTES,
+    spec::Limits,
+    sys,
 };
 
 /// What a process used until its end; its reaped children are included.
@@ -24,7 +31,7 @@ pub struct Usage {
 }
 
 /// How a process ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Exit {
     /// The exit code, when it exited.
     pub code: Option<i32>,
@@ -36,6 +43,18 @@ pub struct Exit {
     pub cause: Option<Cause>,
     /// The most memory that the whole tree used at once, in bytes, where the kernel counted it.
     pub memory_peak: Option<u64>,
+    /// The limits that it or one of its children ran into, as far as somebody counted. One that
+    /// ended it is among them.
+    pub hits: Vec<Hit>,
+}
+
+impl Exit {
+    /// The limit that ended it, if one did.
+    #[must_use]
+    pub fn fatal(&self) -> Option<&Hit> {
+        let limit = self.cause?.limit()?;
+        self.hits.iter().find(|hit| hit.limit == limit)
+    }
 }
 
 /// A limit or layer that ended a process.
@@ -48,11 +67,29 @@ pub enum Cause {
     CpuTime,
     /// The file size limit.
     FileSize,
-    /// The memory limit of the cgroup.
+    /// The memory limit.
     Memory,
     /// The whole tree was killed by the launcher.
     TreeKill,
 }
+
+impl Cause {
+    /// The limit that this cause is about.
+    #[must_use]
+    pub fn limit(self) -> Option<Limit> {
+        match self {
+            Self::CpuTime => Some(Limit::CpuTime),
+            Self::FileSize => Some(Limit::FileSize),
+            Self::Memory => Some(Limit::Memory),
+            Self::Seccomp | Self::TreeKill => None,
+        }
+    }
+}
+
+/// What is known when the system call filter has killed a process: it kills for this one thing only,
+/// and the kernel keeps no trace of the call's number.
+pub const SECCOMP_KILL: &str = "killed by the system call filter (seccomp): it made a system call of another \
+     architecture (such as 32-bit code on a 64-bit machine)";
 
 /// A running process. Dropping it does not stop it; [`Child::kill`] does.
 #[derive(Debug)]
@@ -64,6 +101,7 @@ pub struct Child {
     pub(crate) cgroup: Option<Cgroup>,
     pub(crate) private: Option<PrivateTmp>,
     pub(crate) rung: Rung,
+    pub(crate) limits: Limits,
     pub(crate) enforcement: Enforcement,
 }
 
@@ -124,23 +162,24 @@ impl Child {
             // Members may be left where the tree had no namespace to die with.
             cgroup.empty(50);
         }
-        let memory_kills = self.cgroup.as_ref().map_or(0, Cgroup::memory_kills);
-        let memory_peak = self.cgroup.as_ref().and_then(Cgroup::memory_peak);
+        let counted = self.cgroup.as_ref().map_or_else(Vec::new, |it| it.hits(&self.limits));
         let mut bytes = [0_u8; END_BYTES];
         let whole = nix::unistd::read(&self.status, &mut bytes) == Ok(END_BYTES);
         drop(self.private);
-        let exit = if whole { decode(&bytes, memory_kills) } else { killed_at_once(memory_kills) };
-        Exit { memory_peak, ..exit }
+        let exit =
+            if whole { decode(&bytes, &self.limits, counted) } else { killed_at_once(counted) };
+        Exit { memory_peak: self.cgroup.as_ref().and_then(Cgroup::memory_peak), ..exit }
     }
 }
 
-fn killed_at_once(memory_kills: u64) -> Exit {
-    let cause = if memory_kills > 0 { Cause::Memory } else { Cause::TreeKill };
-    let signal = Some(libc::SIGKILL);
-    Exit { code: None, signal, usage: None, cause: Some(cause), memory_peak: None }
+fn killed_at_once(hits: Vec<Hit>) -> Exit {
+    let memory = hits.iter().any(|hit| hit.limit == Limit::Memory);
+    let cause = if memory { Cause::Memory } else { Cause::TreeKill };
+    Exit { signal: Some(libc::SIGKILL), cause: Some(cause), hits, ..Exit::default() }
 }
 
-fn decode(bytes: &[u8; END_BYTES], memory_kills: u64) -> Exit {
+/// From what the stub or the bare shim told, and what was counted elsewhere. Pure.
+fn decode(bytes: &[u8; END_BYTES], limits: &Limits, mut hits: Vec<Hit>) -> Exit {
     let (status, numbers) = bytes.split_at(4);
     let status = status.try_into().map_or(0, i32::from_le_bytes);
     let mut numbers =
@@ -153,14 +192,37 @@ fn decode(bytes: &[u8; END_BYTES], memory_kills: u64) -> Exit {
     };
     let code = libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status));
     let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
+    let by_rlimit = signal.and_then(|signal| rlimit_hit(signal, limits, &usage));
     let cause = match signal {
         Some(libc::SIGSYS) => Some(Cause::Seccomp),
-        Some(libc::SIGXCPU) => Some(Cause::CpuTime),
-        Some(libc::SIGXFSZ) => Some(Cause::FileSize),
-        Some(libc::SIGKILL) if memory_kills > 0 => Some(Cause::Memory),
-        _ => None,
+        Some(libc::SIGKILL) if hits.iter().any(|hit| hit.limit == Limit::Memory) => {
+            Some(Cause::Memory)
+        }
+        _ => by_rlimit.as_ref().map(|(cause, _)| *cause),
     };
-    Exit { code, signal, usage: Some(usage), cause, memory_peak: None }
+    hits.extend(by_rlimit.map(|(_, hit)| hit));
+    Exit { code, signal, usage: Some(usage), cause, memory_peak: None, hits }
+}
+
+/// The resource limit of which a signal tells. A program that handles SIGXCPU is killed a second
+/// later, without another word; then its processor time says why.
+fn rlimit_hit(signal: i32, limits: &Limits, usage: &Usage) -> Option<(Cause, Hit)> {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let used = usage.user.saturating_add(usage.system);
+    let hit = |limit, value, peak| Hit { limit, value, peak, times: 1, by: Holder::Rlimit };
+    match signal {
+        libc::SIGXFSZ => {
+            let value = limits.file_size?;
+            Some((Cause::FileSize, hit(Limit::FileSize, value, None)))
+        }
+        libc::SIGXCPU | libc::SIGKILL => {
+            let value = limits.cpu_time?;
+            let passed = signal == libc::SIGXCPU || used > value;
+            let hit = hit(Limit::CpuTime, millis(value), Some(millis(used)));
+            passed.then_some((Cause::CpuTime, hit))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -175,25 +237,59 @@ mod tests {
         all
     }
 
+    fn memory() -> Hit {
+        let (limit, by) = (Limit::Memory, Holder::CgroupV2);
+        Hit { limit, value: 4096, peak: Some(4096), times: 1, by }
+    }
+
+    fn limited() -> Limits {
+        let cpu_time = Some(Duration::from_millis(1));
+        Limits { cpu_time, file_size: Some(512), ..Limits::default() }
+    }
+
     #[test]
     fn an_exit_code_and_usage_are_decoded() {
-        let exit = decode(&bytes(3 << 8), 0);
+        let exit = decode(&bytes(3 << 8), &limited(), Vec::new());
         assert_eq!((exit.code, exit.signal, exit.cause), (Some(3), None, None));
         let usage = exit.usage.unwrap();
         assert_eq!((usage.user, usage.max_rss), (Duration::from_micros(1500), 2048));
     }
 
     #[test]
-    fn signals_of_the_sandbox_name_their_cause() {
-        for (signal, cause) in [
-            (libc::SIGSYS, Cause::Seccomp),
-            (libc::SIGXCPU, Cause::CpuTime),
-            (libc::SIGXFSZ, Cause::FileSize),
-        ] {
-            assert_eq!(decode(&bytes(signal), 0).cause, Some(cause));
-        }
-        assert_eq!(decode(&bytes(libc::SIGKILL), 1).cause, Some(Cause::Memory));
-        assert_eq!(decode(&bytes(libc::SIGKILL), 0).cause, None);
-        assert_eq!(decode(&bytes(libc::SIGSEGV), 0).signal, Some(libc::SIGSEGV));
+    fn signals_of_the_sandbox_name_their_cause_and_limit() {
+        let ended = |signal, hits| decode(&bytes(signal), &limited(), hits);
+        let xfsz = ended(libc::SIGXFSZ, Vec::new());
+        assert_eq!(
+            xfsz.fatal().unwrap().to_string(),
+            "its file size limit of 512B (held by rlimit)"
+        );
+        let xcpu = ended(libc::SIGXCPU, Vec::new());
+        let hit = xcpu.fatal().unwrap();
+        assert_eq!((hit.value, hit.peak, xcpu.cause), (1, Some(1), Some(Cause::CpuTime)));
+        let hogged = ended(libc::SIGKILL, vec![memory()]);
+        assert_eq!((hogged.cause, hogged.fatal()), (Some(Cause::Memory), Some(&memory())));
+        assert_eq!(ended(libc::SIGSYS, Vec::new()).cause, Some(Cause::Seccomp));
+        let crashed = ended(libc::SIGSEGV, Vec::new());
+        assert_eq!((crashed.signal, crashed.cause), (Some(libc::SIGSEGV), None));
+    }
+
+    #[test]
+    fn a_program_that_handles_the_warning_dies_of_the_same_limit() {
+        let exit = decode(&bytes(libc::SIGKILL), &limited(), Vec::new());
+        assert_eq!(exit.cause, Some(Cause::CpuTime));
+        let unlimited = decode(&bytes(libc::SIGKILL), &Limits::default(), Vec::new());
+        assert_eq!((unlimited.cause, unlimited.hits), (None, Vec::new()));
+    }
+
+    #[test]
+    fn a_signal_of_a_limit_that_was_not_set_is_only_a_signal() {
+        let exit = decode(&bytes(libc::SIGXCPU), &Limits::default(), Vec::new());
+        assert_eq!((exit.cause, exit.fatal()), (None, None));
+    }
+
+    #[test]
+    fn a_childs_hit_is_told_although_the_program_ended_by_itself() {
+        let exit = decode(&bytes(1 << 8), &limited(), vec![memory()]);
+        assert_eq!((exit.code, exit.cause, exit.hits), (Some(1), None, vec![memory()]));
     }
 }

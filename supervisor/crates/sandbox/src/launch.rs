@@ -424,6 +424,7 @@ impl Attempt {
                 cgroup: self.cgroup,
                 private: self.private,
                 rung: self.rung,
+                limits: spec.limits.clone(),
                 enforcement,
             }),
             (failure, _) => {

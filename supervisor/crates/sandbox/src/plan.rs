@@ -7,6 +7,7 @@
 use std::{
     borrow::Cow,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use nix::sys::resource::Resource;
@@ -310,7 +311,7 @@ fn rlimits(spec: &Spec, machine: &Machine, rung: Rung, dedicated: bool) -> Vec<(
         |resource, value: Option<u64>| list.extend(value.map(|value| (resource, value)));
     bound(Resource::RLIMIT_NOFILE, limits.open_files);
     bound(Resource::RLIMIT_FSIZE, limits.file_size);
-    bound(Resource::RLIMIT_CPU, limits.cpu_time.map(|time| time.as_secs().max(1)));
+    bound(Resource::RLIMIT_CPU, limits.cpu_time.map(whole_seconds));
     if !machine.delegates(Controller::Memory) {
         bound(Resource::RLIMIT_DATA, limits.memory);
     }
@@ -319,6 +320,11 @@ fn rlimits(spec: &Spec, machine: &Machine, rung: Rung, dedicated: bool) -> Vec<(
         bound(Resource::RLIMIT_NPROC, limits.pids.map(|pids| pids.saturating_add(2)));
     }
     list
+}
+
+/// Rounded up: the kernel counts whole seconds, and nobody shall get less than he was given.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).max(1)
 }
 
 /// Layers without which level `standard` refuses to start; where single ports were granted also

@@ -10,7 +10,7 @@ use std::{
 };
 
 use plugbay_sandbox::{
-    Base, Cause, Enforcement, EnvGrant, FileGrant, Level, Network, Profile, Spec,
+    Base, Cause, Enforcement, EnvGrant, FileGrant, Hit, Level, Network, Profile, Spec,
 };
 use serde::Serialize;
 
@@ -78,6 +78,8 @@ struct Outcome {
     cause: Option<&'static str>,
     /// The same in words.
     why: Option<String>,
+    /// Every limit that was run into, whether or not that ended it.
+    limits: Vec<Hit>,
 }
 
 #[derive(Debug, Serialize)]
@@ -130,6 +132,7 @@ impl Report {
             error: None,
             cause: if end.out_of_time { Some("wall") } else { end.exit.cause.map(cause_name) },
             why: end.why(&self.limits),
+            limits: end.hits(&self.limits),
         };
         let usage = end.exit.usage.as_ref();
         self.document.usage = Some(Usage {
@@ -207,7 +210,8 @@ fn cause_name(cause: Cause) -> &'static str {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+/// Whole milliseconds, as far as they fit.
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

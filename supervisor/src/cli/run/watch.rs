@@ -16,9 +16,9 @@ use nix::{
     },
     unistd::Pid,
 };
-use plugbay_sandbox::{Cause, Child, Limits};
+use plugbay_sandbox::{Cause, Child, Hit, Holder, Limit, Limits, SECCOMP_KILL};
 
-use crate::cli::info::size;
+use super::report::millis;
 
 /// The signals that are meant for the command when they reach us.
 const PASSED_ON: [Signal; 9] = [
@@ -89,26 +89,55 @@ pub(crate) struct End {
 }
 
 impl End {
+    /// Every limit that it ran into, the wall clock's first.
+    pub(crate) fn hits(&self, limits: &Limits) -> Vec<Hit> {
+        let wall = limits.wall.filter(|_limit| self.out_of_time).map(|limit| Hit {
+            limit: Limit::Wall,
+            value: millis(limit),
+            peak: Some(millis(self.wall)),
+            times: 1,
+            by: Holder::Timer,
+        });
+        wall.into_iter().chain(self.exit.hits.iter().cloned()).collect()
+    }
+
     /// Why it ended, in words, when a limit or a signal that we did not pass on ended it.
     pub(crate) fn why(&self, limits: &Limits) -> Option<String> {
-        let limit = |what: &str, value: Option<String>| match value {
-            Some(value) => format!("killed: it passed the {what} limit of {value}"),
-            None => format!("killed: it passed the host's {what} limit"),
-        };
         if self.out_of_time {
-            return Some(limit("wall clock", limits.wall.map(|wall| format!("{wall:?}"))));
+            return self.hits(limits).first().map(passed);
+        }
+        if let Some(hit) = self.exit.fatal() {
+            return Some(passed(hit));
         }
         let signal = self.exit.signal?;
         match self.exit.cause {
-            Some(Cause::Memory) => Some(limit("memory", limits.memory.map(size))),
-            Some(Cause::CpuTime) => {
-                Some(limit("processor time", limits.cpu_time.map(|time| format!("{time:?}"))))
-            }
-            Some(Cause::FileSize) => Some(limit("file size", limits.file_size.map(size))),
-            Some(Cause::Seccomp) => Some("killed by the system call filter".to_owned()),
-            Some(Cause::TreeKill) | None if self.passed_on == Some(signal) => None,
-            Some(Cause::TreeKill) | None => Some(format!("killed by {}", signal_name(signal))),
+            Some(Cause::Seccomp) => Some(SECCOMP_KILL.to_owned()),
+            _ if self.passed_on == Some(signal) => None,
+            _ => Some(format!("killed by {}", signal_name(signal))),
         }
+    }
+
+    /// What else is worth a line: limits that it ran into and survived, where that may be why it
+    /// failed.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let failed = self.exit.code != Some(0);
+        let fatal = self.exit.fatal();
+        let others = self.exit.hits.iter().filter(|hit| failed && Some(*hit) != fatal);
+        others.filter_map(survived).collect()
+    }
+}
+
+fn passed(hit: &Hit) -> String {
+    format!("killed: it passed {hit}")
+}
+
+/// A limit that did not end the program itself, in words.
+fn survived(hit: &Hit) -> Option<String> {
+    let times = hit.times;
+    match hit.limit {
+        Limit::Memory => Some(format!("processes killed in it: {times}, at {hit}")),
+        Limit::Processes => Some(format!("new processes refused: {times}, at {hit}")),
+        Limit::CpuRate | Limit::CpuTime | Limit::Wall | Limit::FileSize => None,
     }
 }
 
@@ -249,8 +278,14 @@ mod tests {
 
     fn end(signal: Option<i32>, cause: Option<Cause>) -> End {
         let code = if signal.is_none() { Some(0) } else { None };
-        let exit = plugbay_sandbox::Exit { code, signal, usage: None, cause, memory_peak: None };
+        let exit =
+            plugbay_sandbox::Exit { code, signal, cause, ..plugbay_sandbox::Exit::default() };
         End { exit, wall: Duration::ZERO, out_of_time: false, passed_on: None }
+    }
+
+    fn memory() -> Hit {
+        let by = Holder::CgroupV2;
+        Hit { limit: Limit::Memory, value: 1 << 30, peak: Some(1 << 30), times: 2, by }
     }
 
     #[test]
@@ -286,15 +321,32 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_named_with_their_value() {
+    fn limits_are_named_with_their_value_and_peak() {
         let limits = Limits { wall: Some(Duration::from_secs(2)), ..Limits::default() };
-        let why = |end: End| end.why(&limits).unwrap_or_default();
-        let timed = End { out_of_time: true, ..end(Some(15), None) };
-        assert_eq!(why(timed), "killed: it passed the wall clock limit of 2s");
-        let memory = end(Some(9), Some(Cause::Memory));
-        assert_eq!(why(memory), "killed: it passed the memory limit of 1GiB");
-        assert_eq!(why(end(Some(11), None)), "killed by SIGSEGV");
-        assert_eq!(why(end(Some(35), None)), "killed by signal 35");
+        let why = |end: &End| end.why(&limits).unwrap_or_default();
+        let wall = Duration::from_millis(2004);
+        let timed = End { out_of_time: true, wall, ..end(Some(15), None) };
+        let words = "killed: it passed its wall clock limit of 2s (peak 2.004s, held by timer)";
+        assert_eq!(why(&timed), words);
+        let mut hogged = end(Some(9), Some(Cause::Memory));
+        hogged.exit.hits.push(memory());
+        let words = "killed: it passed its memory limit of 1GiB (peak 1GiB, held by cgroup v2)";
+        assert_eq!((why(&hogged).as_str(), hogged.notes()), (words, Vec::new()));
+        assert_eq!(why(&end(Some(11), None)), "killed by SIGSEGV");
+        assert_eq!(why(&end(Some(35), None)), "killed by signal 35");
+        let filtered = why(&end(Some(31), Some(Cause::Seccomp)));
+        assert!(filtered.contains("another architecture"), "{filtered}");
+    }
+
+    #[test]
+    fn a_failure_after_the_kill_of_a_child_is_explained_and_a_success_is_left_alone() {
+        let mut ended = end(None, None);
+        ended.exit.hits.push(memory());
+        assert_eq!((ended.why(&Limits::default()), ended.notes()), (None, Vec::new()));
+        ended.exit.code = Some(137);
+        let words =
+            "processes killed in it: 2, at its memory limit of 1GiB (peak 1GiB, held by cgroup v2)";
+        assert_eq!(ended.notes(), [words]);
     }
 
     #[test]

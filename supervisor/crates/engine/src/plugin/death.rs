@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use plugbay_sandbox::Limits;
+use plugbay_sandbox::{Limits, SECCOMP_KILL};
 
 use super::text::{Breaks, plain};
 use crate::lifecycle::{
@@ -104,7 +104,7 @@ impl fmt::Display for Cause {
             Self::Requested => f.write_str("stopped by the host"),
             Self::Code(code) => write!(f, "exited with code {code}"),
             Self::Signal(number) => write!(f, "killed by {}", SignalName(*number)),
-            Self::Seccomp => f.write_str("killed by the system call filter (seccomp)"),
+            Self::Seccomp => f.write_str(SECCOMP_KILL),
             Self::Limit(limit) => write!(f, "ran into its {limit} limit"),
             Self::Protocol(what) => write!(f, "broke the protocol: {what}"),
             Self::Mute { after } => {

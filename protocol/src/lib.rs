@@ -40,6 +40,7 @@ pub mod meta;
 pub mod method;
 pub mod notice;
 mod salvage;
+pub mod stream;
 pub mod write;
 
 pub use codec::{Decoded, Decoder, Framing, HeaderError};

@@ -36,11 +36,17 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests one side may have unanswered on the other before it is refused with `Overloaded`.
 pub const MAX_INFLIGHT: u32 = 64;
 
-/// Items a stream's sender may be ahead of its receiver.
+/// Items by which a stream's sender may be ahead of its receiver before it must wait.
 pub const STREAM_WINDOW_ITEMS: u32 = 64;
 
-/// Bytes a stream's sender may be ahead of its receiver.
+/// Bytes by which a stream's sender may be ahead of its receiver before it must wait.
 pub const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+
+/// Most items in one frame of a stream: with the window, what a receiver may have to keep.
+pub const STREAM_FRAME_ITEMS: u32 = 64;
+
+/// Most streams that one message may refer to.
+pub const STREAMS_PER_MESSAGE: usize = 16;
 
 /// Longest method name, in bytes. Longer ones are refused by the manifest, not by the parser.
 pub const METHOD_NAME: usize = 128;

@@ -173,7 +173,10 @@ fn the_numbers_in_the_text_are_those_in_code() {
         ),
         (limits_section, format!("| cancellation | {} s |", limits::CANCEL_GRACE.as_secs())),
         (section(8), format!("waits {} s", limits::CANCEL_GRACE.as_secs())),
-        (section(10), format!("more than {} items", limits::STREAM_WINDOW_ITEMS)),
+        (section(13), format!("ahead by {} items or 1 MiB, or more", limits::STREAM_WINDOW_ITEMS)),
+        (section(13), format!("taken {} items or 512 KiB", limits::STREAM_WINDOW_ITEMS / 2)),
+        (section(13), format!("1 to {} values", limits::STREAM_FRAME_ITEMS)),
+        (section(13), format!("at most {} times in one message", limits::STREAMS_PER_MESSAGE)),
     ] {
         assert!(text.contains(&said), "the text does not say `{said}`");
     }

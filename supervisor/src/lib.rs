@@ -78,8 +78,8 @@
 pub use plugbay_engine::{
     Access, Amount, CallBuilder, CallError, CallErrorKind, Caller, CancellationToken, Cause,
     ControlError, Counts, Deadline, Death, Enforcement, ErrorObject, Event, EventKind, Events,
-    FileGrant, Generation, Host, HostBuilder, InFlight, InstanceId, Level, LimitHit, LogLevel,
-    LogRecord, LogSource, Package, PluginStatus, Progress, Skipped, StartError, Usage, lifecycle,
-    load,
+    FileGrant, Generation, Host, HostBuilder, InFlight, InstanceId, Items, Level, LimitHit,
+    LogLevel, LogRecord, LogSource, Package, PluginStatus, Progress, Reply, Skipped, StartError,
+    StreamKind, Upload, UploadError, Usage, lifecycle, load,
 };
 pub use plugbay_keeper::run_if_asked as init;

@@ -7,7 +7,10 @@ use plugbay_protocol::{Code, ErrorData, ErrorObject, Origin};
 
 use crate::{
     lifecycle::identity::{Generation, InstanceId},
-    plugin::{Label, death::Cause},
+    plugin::{
+        Label,
+        death::{Cause, Ending},
+    },
 };
 
 /// A call that has no result.
@@ -240,6 +243,17 @@ impl fmt::Display for CallError {
 }
 
 impl std::error::Error for CallError {}
+
+impl CallErrorKind {
+    /// The process that worked on it is gone.
+    pub(crate) fn lost(ending: &Ending) -> Self {
+        Self::Crashed {
+            cause: ending.cause.clone(),
+            stderr_tail: ending.stderr_tail.clone(),
+            may_have_run: true,
+        }
+    }
+}
 
 impl fmt::Display for CallErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -22,7 +22,8 @@ pub use error::{CallError, CallErrorKind, ControlError, Deadline, StartError};
 pub use lifecycle::identity::{Generation, InstanceId};
 pub use log::{LogRecord, LogSource};
 pub use manager::{
-    CallBuilder, Caller, Counts, Event, EventKind, Events, Host, HostBuilder, PluginStatus,
+    CallBuilder, Caller, Counts, Event, EventKind, Events, Host, HostBuilder, Items, PluginStatus,
+    Reply, Upload, UploadError,
 };
 pub use plugin::death::{Amount, Cause, Death, InFlight, LimitHit, Usage};
 
@@ -30,6 +31,7 @@ pub use plugbay_manifest::{Package, Skipped, load};
 pub use plugbay_protocol::{
     ErrorObject,
     notice::{Level as LogLevel, Progress},
+    stream::Kind as StreamKind,
 };
 pub use plugbay_sandbox::{Access, Enforcement, FileGrant, Level};
 pub use tokio_util::sync::CancellationToken;

@@ -178,7 +178,7 @@ impl Fake {
         let initialize = self.expect("initialize").await;
         let hello = json!({
             "version": 1,
-            "features": ["cancel", "progress"],
+            "features": ["cancel", "progress", "streams"],
             "plugin": {"name": name, "version": "1.0.0"},
             "methods": methods,
         });

@@ -4,13 +4,18 @@
 //! stays down is reported at once.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use plugbay_manifest::MethodSpec;
-use plugbay_protocol::{method as words, notice::Progress};
+use plugbay_protocol::{
+    method as words,
+    notice::Progress,
+    stream::{Kind, Reference},
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{
     Value,
@@ -19,12 +24,18 @@ use serde_json::{
 use tokio::{sync::mpsc, time};
 use tokio_util::sync::CancellationToken;
 
-use super::directory::{Command, Directory, Entry, Route};
+use super::{
+    directory::{Command, Directory, Entry, Route},
+    stream::{Items, Reply, Upload},
+};
 use crate::{
     clock,
     error::{CallError, CallErrorKind, Deadline},
     lifecycle::{identity::InstanceId, slot::State},
-    plugin::session::{Call, Chain, Failure, Session, Trace},
+    plugin::{
+        session::{Call, Chain, Failure, Session, Trace},
+        stream::{Luggage, Source},
+    },
 };
 
 /// However much progress a plugin reports, a call ends after this unless the caller says otherwise.
@@ -44,6 +55,7 @@ pub(crate) struct Errand<'a> {
     pub(crate) cancel: Option<&'a CancellationToken>,
     pub(crate) chain: Option<Arc<Chain>>,
     pub(crate) trace: &'a Trace,
+    pub(crate) luggage: Option<&'a Luggage>,
 }
 
 impl<'a> Errand<'a> {
@@ -59,6 +71,7 @@ impl<'a> Errand<'a> {
             cancel: None,
             chain: None,
             trace: &Trace::NONE,
+            luggage: None,
         }
     }
 
@@ -101,6 +114,7 @@ impl<'a> Errand<'a> {
             cancel: self.cancel,
             chain: self.chain.clone(),
             trace: self.trace,
+            luggage: self.luggage,
         };
         session.call(call).await
     }
@@ -174,11 +188,10 @@ impl<'a> Errand<'a> {
             }
             Failure::Cancelled => CallErrorKind::Cancelled,
             Failure::Garbled(what) => CallErrorKind::ProtocolViolation(what),
-            Failure::Lost(ending) => CallErrorKind::Crashed {
-                cause: ending.cause.clone(),
-                stderr_tail: ending.stderr_tail.clone(),
-                may_have_run: true,
-            },
+            Failure::Streamed => {
+                CallErrorKind::UnexpectedResult("it is a stream, to be taken by `open`".to_owned())
+            }
+            Failure::Lost(ending) => CallErrorKind::lost(&ending),
             Failure::Plugin(error) => CallErrorKind::Plugin(error),
         };
         CallError::new(self.plugin, self.method, kind)
@@ -244,6 +257,7 @@ pub struct CallBuilder<'h> {
     on_progress: Option<Listener>,
     cancel: Option<CancellationToken>,
     trace: Trace,
+    uploads: Vec<(String, Source)>,
 }
 
 type Listener = Box<dyn FnMut(Progress) + Send>;
@@ -272,6 +286,7 @@ impl<'h> CallBuilder<'h> {
             on_progress: None,
             cancel: None,
             trace: Trace::default(),
+            uploads: Vec::new(),
         }
     }
 
@@ -321,6 +336,15 @@ impl<'h> CallBuilder<'h> {
         self
     }
 
+    /// Adds a parameter that is sent as a stream, and gives the end to put its items in. Do so while
+    /// the call waits for its answer: `tokio::join!` does both.
+    pub fn upload(mut self, name: &str, kind: Kind) -> (Self, Upload) {
+        let (upload, source) = Upload::new();
+        self.params = self.params.and_then(|params| with_stream(params.as_deref(), name, kind));
+        self.uploads.push((name.to_owned(), source));
+        (self, upload)
+    }
+
     /// Makes the call and reads the result.
     ///
     /// # Errors
@@ -335,6 +359,37 @@ impl<'h> CallBuilder<'h> {
     /// # Errors
     /// See [`CallErrorKind`].
     pub async fn send_raw(self) -> Result<Box<RawValue>, CallError> {
+        let (plugin, method) = (self.plugin, self.method);
+        let (result, streams) = self.run().await?.into_parts();
+        if streams.is_empty() {
+            return Ok(result);
+        }
+        let what = "it is a stream, to be taken by `open` or `stream`".to_owned();
+        Err(CallError::new(plugin, method, CallErrorKind::UnexpectedResult(what)))
+    }
+
+    /// Makes the call and returns the result's text, with the streams it refers to. They may go on
+    /// for as long as they bring something: the deadline is about the answer.
+    ///
+    /// # Errors
+    /// See [`CallErrorKind`].
+    pub async fn open(self) -> Result<Reply, CallError> {
+        self.run().await
+    }
+
+    /// Makes a call whose whole result is a stream, and returns its items.
+    ///
+    /// # Errors
+    /// See [`CallErrorKind`].
+    pub async fn stream(self) -> Result<Items, CallError> {
+        let (plugin, method) = (self.plugin, self.method);
+        self.run().await?.into_stream().map_err(|_result| {
+            let what = "it is no stream".to_owned();
+            CallError::new(plugin, method, CallErrorKind::UnexpectedResult(what))
+        })
+    }
+
+    async fn run(self) -> Result<Reply, CallError> {
         let params = self.params.map_err(|what| {
             CallError::new(self.plugin, self.method, CallErrorKind::InvalidParams(what))
         })?;
@@ -343,8 +398,17 @@ impl<'h> CallBuilder<'h> {
         errand.until = self.deadline.and_then(|deadline| clock::now().checked_add(deadline));
         errand.cancel = self.cancel.as_ref();
         errand.trace = &self.trace;
+        let luggage = Luggage::of(self.uploads);
+        errand.luggage = Some(&luggage);
+        let idle =
+            self.directory.find(self.plugin, self.method)?.manifest.call_timeout(self.method);
+        let idle = self.idle.unwrap_or(idle);
+        let reply = |result| {
+            let items = |intake| Items::new(self.plugin, self.method, intake, idle);
+            Reply::new(result, luggage.unpack().into_iter().map(items).collect())
+        };
         let Some(mut listener) = self.on_progress else {
-            return errand.run(self.directory).await;
+            return errand.run(self.directory).await.map(reply);
         };
         let (sender, mut notices) = mpsc::channel(PROGRESS_KEPT);
         errand.progress = Some(sender);
@@ -358,11 +422,26 @@ impl<'h> CallBuilder<'h> {
                     while let Ok(notice) = notices.try_recv() {
                         listener(notice);
                     }
-                    return outcome;
+                    return outcome.map(reply);
                 }
             }
         }
     }
+}
+
+/// Parameters with one more member, that refers to a stream by its own name.
+fn with_stream(
+    params: Option<&RawValue>,
+    name: &str,
+    kind: Kind,
+) -> Result<Option<Box<RawValue>>, String> {
+    let text = params.map_or("null", RawValue::get);
+    let mut members = serde_json::from_str::<Option<BTreeMap<String, Box<RawValue>>>>(text)
+        .map_err(|_array| "a stream is a member of parameters that are an object".to_owned())?
+        .unwrap_or_default();
+    let reference = to_raw_value(&Reference { id: name.into(), kind });
+    members.insert(name.to_owned(), reference.map_err(|error| error.to_string())?);
+    to_raw_value(&members).map(Some).map_err(|error| error.to_string())
 }
 
 /// Reads a result as what the caller expects.

@@ -116,6 +116,7 @@ impl Host {
                 | Failure::Cancelled
                 | Failure::AnswerTooLarge
                 | Failure::Garbled(_)
+                | Failure::Streamed
                 | Failure::Lost(_)
                 | Failure::Plugin(_) => down(&route),
             })

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// The features of the protocol that this engine has.
-const FEATURES: [&str; 3] = [feature::CANCEL, feature::PROGRESS, feature::PING];
+const FEATURES: [&str; 4] = [feature::CANCEL, feature::PROGRESS, feature::PING, feature::STREAMS];
 
 /// What all plugins of a host share.
 #[derive(Debug)]

@@ -20,6 +20,7 @@ mod launch;
 mod sdk;
 mod service;
 mod status;
+mod stream;
 mod table;
 
 pub use builder::HostBuilder;
@@ -28,6 +29,7 @@ pub use event::{Event, EventKind, Events};
 pub use host::Host;
 pub use service::Caller;
 pub use status::{Counts, PluginStatus};
+pub use stream::{Items, Reply, Upload, UploadError};
 
 #[cfg(test)]
 mod tests;

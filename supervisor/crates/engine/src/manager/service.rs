@@ -17,8 +17,9 @@ use crate::{
     link::Boxed,
     plugin::{
         Label,
-        inbound::{Question, Services},
+        inbound::{Question, Served, Services},
         session::{Chain, Trace},
+        stream::Luggage,
     },
 };
 
@@ -84,17 +85,17 @@ impl Methods {
 pub(crate) struct Desk(pub(crate) Weak<Directory>);
 
 impl Services for Desk {
-    fn serve(&self, question: Question) -> Boxed<'static, Answer> {
+    fn serve(&self, question: Question) -> Boxed<'static, Result<Served, ErrorObject>> {
         let Some(directory) = self.0.upgrade() else {
             return Box::pin(async {
                 Err(ErrorObject::new(Code::Unavailable, "the host is shutting down"))
             });
         };
         Box::pin(async move {
-            match question.method.as_str() {
+            let answer = match question.method.as_str() {
+                method::HOST_CALL => return forward(&directory, question).await,
                 method::HOST_INFO => written(&directory.host),
                 method::HOST_CONFIG => config(&directory, &question),
-                method::HOST_CALL => forward(&directory, question).await,
                 name => match directory.methods.0.get(name) {
                     Some(handler) => {
                         let Question { caller, params, .. } = question;
@@ -107,7 +108,8 @@ impl Services for Desk {
                         Err(ErrorObject::new(Code::MethodNotFound, message))
                     }
                 },
-            }
+            };
+            answer.map(Served::from)
         })
     }
 }
@@ -135,7 +137,7 @@ fn config(directory: &Directory, question: &Question) -> Answer {
 
 /// A call of one plugin to another: only where its manifest says so, never in a circle, never
 /// longer than the call on whose behalf it is made.
-async fn forward(directory: &Directory, question: Question) -> Answer {
+async fn forward(directory: &Directory, question: Question) -> Result<Served, ErrorObject> {
     #[derive(Deserialize)]
     struct Wanted {
         plugin: String,
@@ -165,7 +167,14 @@ async fn forward(directory: &Directory, question: Question) -> Answer {
     errand.until = Some(until);
     errand.chain = Some(Arc::new(Chain { plugins, until }));
     errand.trace = &trace;
-    errand.run(directory).await.map_err(|error| error.to_error_object())
+    let told = |error: CallError| error.to_error_object();
+    let callee = directory.find(&wanted.plugin, &wanted.method).map_err(told)?;
+    let idle = callee.manifest.call_timeout(&wanted.method);
+    let luggage = Luggage::of(question.streams.into_iter().map(|intake| intake.relay(idle)));
+    errand.luggage = Some(&luggage);
+    let result = errand.run(directory).await.map_err(told)?;
+    let streams = luggage.unpack().into_iter().map(|intake| intake.relay(idle)).collect();
+    Ok(Served { result, streams })
 }
 
 /// Reads parameters; none are `null`.

@@ -26,6 +26,7 @@ use super::{
     lock,
     outbound::{Bound, Frame, SendError},
     session::{Chain, Session},
+    stream::{Intake, Outgoing, Source},
 };
 use crate::{clock, link::Boxed};
 
@@ -43,12 +44,28 @@ pub(crate) struct Question {
     /// The plugins it came through, the asking one last, and when it must be answered.
     pub(crate) chain: Chain,
     pub(crate) cancel: CancellationToken,
+    /// The streams that its parameters refer to.
+    pub(crate) streams: Vec<Intake>,
+}
+
+/// What a question is answered with.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) result: Box<RawValue>,
+    /// The streams that it refers to, by the names it gives them.
+    pub(crate) streams: Vec<(String, Source)>,
+}
+
+impl From<Box<RawValue>> for Served {
+    fn from(result: Box<RawValue>) -> Self {
+        Self { result, streams: Vec::new() }
+    }
 }
 
 /// Who answers.
 pub(crate) trait Services: fmt::Debug + Send + Sync {
     /// Answers one question. Dropping the future abandons it.
-    fn serve(&self, question: Question) -> Boxed<'static, Result<Box<RawValue>, ErrorObject>>;
+    fn serve(&self, question: Question) -> Boxed<'static, Result<Served, ErrorObject>>;
 }
 
 /// The questions that are open.
@@ -120,6 +137,8 @@ fn open(
 ) -> Result<Question, ErrorObject> {
     let meta = Meta::from_params(params)
         .map_err(|error| ErrorObject::new(Code::InvalidParams, format!("`_meta`: {error}")))?;
+    let streams = params.map_or(Ok(Vec::new()), |params| session.open_streams(params));
+    let streams = streams.map_err(|what| ErrorObject::new(Code::InvalidParams, what))?;
     let cancel = session.inbox.open(id)?;
     let chain = match causes(session, &meta, &cancel, clock::now()) {
         Ok(chain) => chain,
@@ -134,6 +153,7 @@ fn open(
         params: params.map(RawValue::to_owned),
         chain,
         cancel,
+        streams,
     })
 }
 
@@ -186,12 +206,32 @@ async fn answer(session: Arc<Session>, id: Id<'static>, question: Question) {
         }
     };
     session.inbox.close(&id);
+    let (outcome, outgoing) = match outcome.and_then(|served| unload(&session, served)) {
+        Ok((result, outgoing)) => (Ok(result), outgoing),
+        Err(error) => (Err(error), Outgoing::default()),
+    };
     if let Some(bytes) = response(&session, &id, outcome) {
         tokio::select! {
             () = session.outbound.send_patiently(Frame { bytes, call: None }) => {}
-            () = session.over.cancelled() => {}
+            () = session.over.cancelled() => return,
         }
+        outgoing.start(&session.over);
     }
+}
+
+/// Makes streams of ours of those in an answer.
+fn unload(
+    session: &Arc<Session>,
+    served: Served,
+) -> Result<(Box<RawValue>, Outgoing), ErrorObject> {
+    let Served { result, mut streams } = served;
+    if streams.is_empty() {
+        return Ok((result, Outgoing::default()));
+    }
+    let referred = session.refer(&result, &mut streams, None).map_err(|what| {
+        ErrorObject::new(Code::InternalError, format!("the answer is a stream: {what}"))
+    })?;
+    Ok(referred.unwrap_or((result, Outgoing::default())))
 }
 
 /// Answers without a task. A plugin that asks on and on and does not read is killed for it.

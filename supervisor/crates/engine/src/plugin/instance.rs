@@ -20,7 +20,7 @@ use std::{
 
 use plugbay_manifest::Manifest;
 use plugbay_protocol::{
-    handshake::{Grants, Hello, Initialize},
+    handshake::{Grants, Hello, Initialize, feature},
     method,
 };
 use plugbay_sandbox::{Enforcement, Limits, Spec};
@@ -441,6 +441,7 @@ async fn greet(session: Arc<Session>, greeting: Greeting) -> Result<Option<Arc<H
         Err(Failure::Plugin(error)) => return Err(Cause::Handshake(error.to_string())),
         Err(Failure::AnswerTooLarge) => return Err(Cause::Handshake("it is too long".into())),
         Err(Failure::Garbled(what)) => return Err(Cause::Handshake(what)),
+        Err(Failure::Streamed) => return Err(Cause::Handshake("it is a stream".into())),
         Err(Failure::RequestTooLarge(_) | Failure::Unwritable(_) | Failure::Overloaded(_)) => {
             return Err(Cause::Handshake("its configuration does not fit in a frame".into()));
         }
@@ -452,6 +453,9 @@ async fn greet(session: Arc<Session>, greeting: Greeting) -> Result<Option<Arc<H
     let hello: Hello = serde_json::from_str(answer.get())
         .map_err(|error| Cause::Handshake(format!("not a hello: {error}")))?;
     handshake::check(&hello, &greeting.manifest).map_err(Cause::Handshake)?;
+    if hello.features.agreed(&greeting.initialize.features).contains(feature::STREAMS) {
+        session.allow_streams();
+    }
     session.greeted.store(true, Ordering::Release);
     // If it cannot be sent, the process is on its way out and that is seen elsewhere.
     session.notify(method::INITIALIZED, &()).ok();
@@ -469,6 +473,7 @@ fn opening(params: &RawValue, timeout: Duration) -> Call<'_> {
         cancel: None,
         chain: None,
         trace: &Trace::NONE,
+        luggage: None,
     }
 }
 
@@ -486,7 +491,10 @@ async fn shut_down(session: &Session) {
         cancel: None,
         chain: None,
         trace: &Trace::NONE,
+        luggage: None,
     };
+    // Those who run may finish; what they send without end does not.
+    session.cut_streams();
     if session.call(call).await.is_ok() {
         session.notify(method::EXIT, &()).ok();
     }

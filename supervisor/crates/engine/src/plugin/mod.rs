@@ -24,6 +24,7 @@ mod reader;
 mod remains;
 pub(crate) mod session;
 mod stderr;
+pub(crate) mod stream;
 pub(crate) mod text;
 
 use std::sync::{

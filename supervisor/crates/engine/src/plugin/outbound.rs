@@ -199,7 +199,8 @@ impl Outbound {
         true
     }
 
-    fn is_roomy(&self, length: usize) -> bool {
+    /// Whether a frame of this length would be taken now, or refused for good.
+    pub(crate) fn is_roomy(&self, length: usize) -> bool {
         let queue = lock(&self.queue);
         queue.closing || queue.pipe.is_none() || queue.has_room(length)
     }

@@ -27,6 +27,7 @@ use super::{
     rate::Bucket,
     remains::Remains,
     session::{Answer, Session},
+    stream::{self, Noted},
     text::{Breaks, plain},
 };
 use crate::{
@@ -163,8 +164,10 @@ impl<'s> Reader<'s> {
             None => return false,
             Some(Decoded::Frame(frame)) => match Message::parse(frame) {
                 Ok(Message::Response { id: Some(id), outcome }) => {
-                    respond(session, &id, outcome.map(RawValue::to_owned));
-                    return true;
+                    match respond(session, &id, outcome.map(RawValue::to_owned)) {
+                        Ok(()) => return true,
+                        Err(what) => Fault::Violation(what),
+                    }
                 }
                 Ok(Message::Response { id: None, outcome }) => {
                     let what = outcome.err().map_or_else(String::new, |error| error.to_string());
@@ -176,8 +179,11 @@ impl<'s> Reader<'s> {
                 }
                 Ok(Message::Notification { method, params }) => match &*method {
                     method::LOG => Fault::Log(params.map(RawValue::to_owned)),
-                    other if notice(session, other, params) => return true,
-                    _ => Fault::Unwanted,
+                    other => match notice(session, other, params) {
+                        Noted::Used => return true,
+                        Noted::Unwanted => Fault::Unwanted,
+                        Noted::Violation(what) => Fault::Violation(what),
+                    },
                 },
                 Err(error) if error.is_noise() => Fault::Stray(shown(frame)),
                 Err(error) => Fault::Broken(error),
@@ -323,29 +329,37 @@ enum Fault {
     Oversize { id: Option<Id<'static>>, shape: Shape },
 }
 
+/// Gives an answer to whoever waits. The error is a fault of the plugin's.
 fn respond(
-    session: &Session,
+    session: &Arc<Session>,
     id: &Id<'_>,
     outcome: Result<Box<RawValue>, plugbay_protocol::ErrorObject>,
-) {
-    let answer = match outcome {
-        Ok(result) => Answer::Result(result),
-        Err(error) => Answer::Error(error),
+) -> Result<(), String> {
+    let opened = outcome.as_ref().map_or(Ok(Vec::new()), |result| session.open_streams(result));
+    let (answer, fault) = match (outcome, opened) {
+        (Ok(result), Ok(streams)) => (Answer::Result(result, streams), Ok(())),
+        (Ok(_), Err(what)) => (Answer::Garbled(what.clone()), Err(what)),
+        (Err(error), _) => (Answer::Error(error), Ok(())),
     };
     match call_id(id).map_or(Claim::Unknown, |id| session.answer(id, answer)) {
         Claim::Waiting(()) => {}
         Claim::Abandoned | Claim::Stale => count(&session.counters.late_responses),
         Claim::Unknown => count(&session.counters.unknown_responses),
     }
+    fault
 }
 
-/// A notification other than `$/log`; whether anybody here wants it.
-fn notice(session: &Session, method: &str, params: Option<&RawValue>) -> bool {
-    match method {
+/// A notification other than `$/log`, and what became of it.
+fn notice(session: &Session, method: &str, params: Option<&RawValue>) -> Noted {
+    let wanted = match method {
+        method::STREAM_DATA | method::STREAM_END | method::STREAM_ACK | method::STREAM_DROP => {
+            return params.map_or(Noted::Unwanted, |params| stream::note(session, method, params));
+        }
         method::PROGRESS => params.is_some_and(|params| progress(session, params)),
         method::CANCEL => params.is_some_and(|params| session.inbox.cancel(params)),
         _ => false,
-    }
+    };
+    if wanted { Noted::Used } else { Noted::Unwanted }
 }
 
 fn progress(session: &Session, params: &RawValue) -> bool {

@@ -5,7 +5,10 @@
 //! deadline, and is woken once, by the reader.
 
 use std::{
-    sync::{Arc, Mutex, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -31,6 +34,7 @@ use super::{
     inbound::{Inbox, Services},
     lock,
     outbound::{Bound, Frame, Outbound, SendError},
+    stream::{Intake, Luggage, Outgoing, Streams},
 };
 use crate::{clock, log::LogSink};
 
@@ -79,7 +83,8 @@ pub(crate) struct Waiter {
 /// What comes back for a call.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    Result(Box<RawValue>),
+    /// With the streams it refers to.
+    Result(Box<RawValue>, Vec<Intake>),
     Error(ErrorObject),
     /// The answer passed the frame cap.
     TooLarge,
@@ -105,6 +110,8 @@ pub(crate) struct Call<'a> {
     pub(crate) cancel: Option<&'a CancellationToken>,
     pub(crate) chain: Option<Arc<Chain>>,
     pub(crate) trace: &'a Trace,
+    /// The streams of its parameters and of its result, if it may have any.
+    pub(crate) luggage: Option<&'a Luggage>,
 }
 
 /// What the caller wants passed on unread.
@@ -136,6 +143,8 @@ pub(crate) enum Failure {
     Cancelled,
     AnswerTooLarge,
     Garbled(String),
+    /// The result refers to streams, and the caller takes none.
+    Streamed,
     Lost(Arc<Ending>),
     Plugin(ErrorObject),
 }
@@ -156,6 +165,10 @@ pub(crate) struct Session {
     pub(crate) tasks: TaskTracker,
     /// The process is gone; whatever was done for it may stop.
     pub(crate) over: CancellationToken,
+    pub(crate) streams: Streams,
+    /// Both sides named the feature.
+    streaming: AtomicBool,
+    me: Weak<Self>,
     calls: Mutex<Calls<Waiter>>,
     quiet: Notify,
     sentence: Mutex<Option<Cause>>,
@@ -176,7 +189,7 @@ impl Session {
     /// A session over the plugin's stdin.
     pub(crate) fn new(parts: Parts, outbound: Outbound) -> Arc<Self> {
         let calls = Calls::new(parts.settings.max_in_flight, limits::CANCEL_GRACE);
-        Arc::new(Self {
+        Arc::new_cyclic(|me| Self {
             label: parts.label,
             settings: parts.settings,
             counters: parts.counters,
@@ -187,6 +200,9 @@ impl Session {
             greeted: AtomicBool::new(false),
             tasks: TaskTracker::new(),
             over: CancellationToken::new(),
+            streams: Streams::default(),
+            streaming: AtomicBool::new(false),
+            me: me.clone(),
             calls: Mutex::new(calls),
             quiet: Notify::new(),
             sentence: Mutex::new(None),
@@ -217,21 +233,54 @@ impl Session {
                 Refusal::Closed => Failure::NotSent,
             })?;
         let mut hold = Hold { session: self, id, stage: Stage::Unsent };
-        let frame = self.request(id, &call, now)?;
-        self.outbound.send(frame, Bound::Counted).map_err(|error| match error {
+        let (params, outgoing) = self.load(id, &call)?;
+        let frame = self.request(id, &call, params.as_deref().or(call.params), now)?;
+        let sent = self.outbound.send(frame, Bound::Counted).map_err(|error| match error {
             SendError::Full => {
                 count(&self.counters.overloaded);
                 Failure::Overloaded("it does not read, and the queue to it is full")
             }
             SendError::Closed => Failure::NotSent,
-        })?;
+        });
+        if let Err(failure) = sent {
+            if let Some(luggage) = call.luggage {
+                lock(&luggage.sources).extend(outgoing.undo());
+            }
+            return Err(failure);
+        }
         count(&self.counters.calls);
         hold.stage = Stage::Sent;
+        // The streams of the parameters end with the call, however it ends.
+        let lasting = CancellationToken::new();
+        outgoing.start(&lasting);
+        let lasting = Arc::new(lasting.drop_guard());
         let outcome = self.wait(&mut hold, answered, &call, now).await;
         if outcome.is_err() {
             count(&self.counters.failed);
+        } else if let Some(luggage) = call.luggage {
+            for intake in lock(&luggage.received).iter_mut() {
+                intake.call = Some(lasting.clone());
+            }
         }
         outcome
+    }
+
+    /// Takes the streams of the parameters aboard. What it gives stands for the call's own text.
+    fn load(
+        &self,
+        id: CallId,
+        call: &Call<'_>,
+    ) -> Result<(Option<Box<RawValue>>, Outgoing), Failure> {
+        let nothing = (None, Outgoing::default());
+        let (Some(params), Some(me)) = (call.params, self.me.upgrade()) else {
+            return Ok(nothing);
+        };
+        let referred = match call.luggage {
+            Some(luggage) => me.refer(params, &mut lock(&luggage.sources), Some(id)),
+            None => me.refer(params, &mut Vec::new(), None),
+        };
+        let referred = referred.map_err(Failure::Unwritable)?;
+        Ok(referred.map_or(nothing, |(params, outgoing)| (Some(params), outgoing)))
     }
 
     async fn wait(
@@ -250,7 +299,7 @@ impl Session {
                 biased;
                 answer = &mut answered => {
                     hold.stage = Stage::Answered;
-                    return self.judge(answer, cancelling);
+                    return self.judge(answer, call, cancelling);
                 }
                 () = cancelled(call.cancel), if !cancelling => {
                     cancelling = true;
@@ -285,10 +334,18 @@ impl Session {
     fn judge(
         &self,
         answer: Result<Answer, oneshot::error::RecvError>,
+        call: &Call<'_>,
         cancelling: bool,
     ) -> Result<Box<RawValue>, Failure> {
         match answer {
-            Ok(Answer::Result(result)) => Ok(result),
+            Ok(Answer::Result(result, streams)) => match call.luggage {
+                Some(luggage) => {
+                    *lock(&luggage.received) = streams;
+                    Ok(result)
+                }
+                None if streams.is_empty() => Ok(result),
+                None => Err(Failure::Streamed),
+            },
             Ok(Answer::Error(error))
                 if cancelling && error.known_code() == Some(Code::RequestCancelled) =>
             {
@@ -307,14 +364,20 @@ impl Session {
         }
     }
 
-    fn request(&self, id: CallId, call: &Call<'_>, now: Instant) -> Result<Frame, Failure> {
-        let length = call.params.map_or(0, |params| params.get().len());
+    fn request(
+        &self,
+        id: CallId,
+        call: &Call<'_>,
+        params: Option<&RawValue>,
+        now: Instant,
+    ) -> Result<Frame, Failure> {
+        let length = params.map_or(0, |params| params.get().len());
         let mut bytes = Vec::with_capacity(length + call.method.len() + 160);
         let meta = match self.settings.manners {
             Manners::Plain => Meta::default(),
             Manners::Plugbay => self.meta(id, call, now),
         };
-        write::request_with_meta(&mut bytes, id.number(), call.method, &call.params, &meta)
+        write::request_with_meta(&mut bytes, id.number(), call.method, &params, &meta)
             .map_err(|error| Failure::Unwritable(error.to_string()))?;
         if bytes.len() > self.settings.max_frame {
             return Err(Failure::RequestTooLarge(bytes.len()));
@@ -439,11 +502,26 @@ impl Session {
             let quiet = self.quiet.notified();
             tokio::pin!(quiet);
             quiet.as_mut().enable();
-            if lock(&self.calls).waiting() == 0 {
+            if lock(&self.calls).waiting() == 0 && self.streams.is_empty() {
                 return;
             }
             quiet.await;
         }
+    }
+
+    /// A stream is over: perhaps all is quiet now.
+    pub(crate) fn hush(&self) {
+        self.quiet.notify_waiters();
+    }
+
+    /// Whether both sides know streams.
+    pub(crate) fn has_streams(&self) -> bool {
+        self.streaming.load(Ordering::Relaxed)
+    }
+
+    /// Both sides know streams.
+    pub(crate) fn allow_streams(&self) {
+        self.streaming.store(true, Ordering::Relaxed);
     }
 
     /// The process has broken the rules and is to be killed. The first sentence counts.
@@ -468,6 +546,7 @@ impl Session {
         self.over.cancel();
         self.tasks.close();
         let unsent = self.outbound.shut();
+        self.streams.end(ending);
         let mut calls = lock(&self.calls);
         let now = clock::now();
         let mut lost = Vec::new();

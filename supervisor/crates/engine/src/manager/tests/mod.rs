@@ -4,6 +4,7 @@ mod calls;
 mod faults;
 mod lives;
 mod questions;
+mod streams;
 
 use std::{path::Path, sync::Arc};
 

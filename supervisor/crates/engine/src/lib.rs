@@ -23,7 +23,7 @@ pub use lifecycle::identity::{Generation, InstanceId};
 pub use log::{LogRecord, LogSource};
 pub use manager::{
     CallBuilder, Caller, Counts, Event, EventKind, Events, Host, HostBuilder, Items, PluginStatus,
-    Reply, Upload, UploadError,
+    Reply, StoreStatus, Upload, UploadError,
 };
 pub use plugin::death::{Amount, Cause, Death, InFlight, LimitHit, Usage};
 
@@ -35,3 +35,7 @@ pub use plugbay_protocol::{
 };
 pub use plugbay_sandbox::{Access, Enforcement, FileGrant, Level};
 pub use tokio_util::sync::CancellationToken;
+
+/// What is kept on disk, and how it is read; written by a host that was given a
+/// [`store`](HostBuilder::store).
+pub use plugbay_store as store;

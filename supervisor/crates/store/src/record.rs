@@ -24,6 +24,14 @@ pub struct Run {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct RunId(pub(crate) i64);
 
+impl RunId {
+    /// The number; a later run has a greater one.
+    #[must_use]
+    pub fn number(self) -> i64 {
+        self.0
+    }
+}
+
 /// Something to be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
@@ -182,8 +190,10 @@ pub struct Call {
     pub bytes_out: u64,
     /// How often the plugin told of progress.
     pub progress: u64,
-    /// Processor time, where it can be told to be this call's.
-    pub cpu: Option<Duration>,
+    /// The plugins that it came through, the first one first, in one line.
+    pub callers: Option<String>,
+    /// The trace that it belongs to.
+    pub traceparent: Option<String>,
 }
 
 /// A plugin went from one state into another.

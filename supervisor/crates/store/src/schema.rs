@@ -92,7 +92,8 @@ CREATE TABLE call (
     bytes_in INTEGER NOT NULL,
     bytes_out INTEGER NOT NULL,
     progress INTEGER NOT NULL,
-    cpu_us INTEGER
+    callers TEXT,
+    traceparent TEXT
 ) STRICT;
 CREATE INDEX call_by_plugin ON call (plugin, id);
 CREATE INDEX call_by_time ON call (at_ms);

@@ -22,6 +22,7 @@ use super::{
     event,
     host::Host,
     launch::{Kitchen, Recipe},
+    ledger::Ledger,
     service::{Caller, Desk, Methods},
     table::{Plug, Table},
 };
@@ -51,6 +52,7 @@ pub struct HostBuilder {
     grants: BTreeMap<String, Vec<FileGrant>>,
     level: Level,
     sink: LogSink,
+    store: Option<PathBuf>,
     methods: Methods,
     taken: Option<String>,
     eager: bool,
@@ -72,6 +74,7 @@ impl HostBuilder {
             grants: BTreeMap::new(),
             level: Level::default(),
             sink: LogSink::default(),
+            store: None,
             methods: Methods::default(),
             taken: None,
             eager: true,
@@ -182,6 +185,16 @@ impl HostBuilder {
         self
     }
 
+    /// Keeps on disk how plugins end, are called and change their state: in this file, which is made
+    /// with its directory where it is missing, bounded, and may be shared by several hosts. Written
+    /// aside, so that nothing waits for it; one that cannot be written costs records and nothing
+    /// else: see [`Host::store`]. By default nothing is kept. Read by [`store`](crate::store).
+    #[must_use]
+    pub fn store(mut self, file: impl Into<PathBuf>) -> Self {
+        self.store = Some(file.into());
+        self
+    }
+
     /// Adds a method that plugins can call on the host. The name must not be one of the protocol's
     /// (`host/…`, `$/…`, `initialize`); `app/…` is a good habit.
     #[must_use]
@@ -265,11 +278,15 @@ impl HostBuilder {
             host: self.name,
             closing: CancellationToken::new(),
         });
+        let Peer { name, version } = directory.host.clone();
+        let ledger =
+            self.store.map_or_else(Ledger::default, |file| Ledger::open(file, name, version));
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let kitchen = Kitchen {
             launcher,
             services: Arc::new(Desk(Arc::downgrade(&directory))),
             sink: self.sink,
+            ledger: ledger.clone(),
             host: directory.host.clone(),
             host_methods: directory.methods.names(),
             environment: Arc::new(environment),
@@ -284,7 +301,7 @@ impl HostBuilder {
         let abandoned = CancellationToken::new();
         let task = table.run(directory.clone(), abandoned.clone());
         TaskTracker::new().spawn(task);
-        Host::new(directory, weak, skipped, abandoned.drop_guard())
+        Host::new(directory, weak, skipped, ledger, abandoned.drop_guard())
     }
 
     fn plug(

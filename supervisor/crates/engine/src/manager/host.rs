@@ -14,6 +14,7 @@ use super::{
     call::{CallBuilder, Errand, down, typed},
     directory::{Command, Directory, Entry, Route, Wish},
     event::{Event, Events},
+    ledger::{Ledger, StoreStatus},
     status::PluginStatus,
 };
 use crate::{
@@ -34,6 +35,7 @@ struct Inner {
     directory: Arc<Directory>,
     events: broadcast::WeakSender<Event>,
     skipped: Vec<Skipped>,
+    ledger: Ledger,
     /// Dropped with the last clone; the table's task then ends everything.
     _hold: DropGuard,
 }
@@ -43,9 +45,10 @@ impl Host {
         directory: Arc<Directory>,
         events: broadcast::WeakSender<Event>,
         skipped: Vec<Skipped>,
+        ledger: Ledger,
         hold: DropGuard,
     ) -> Self {
-        Self { inner: Arc::new(Inner { directory, events, skipped, _hold: hold }) }
+        Self { inner: Arc::new(Inner { directory, events, skipped, ledger, _hold: hold }) }
     }
 
     /// A host to be configured and started.
@@ -151,6 +154,12 @@ impl Host {
             .ask(|reply| Command::Deaths(plugin.into(), reply))
             .await
             .unwrap_or_default()
+    }
+
+    /// How the store does that this host writes; `None` if it was given none.
+    #[must_use]
+    pub fn store(&self) -> Option<StoreStatus> {
+        self.inner.ledger.status()
     }
 
     /// Follows what happens to plugins from now on.

@@ -12,7 +12,7 @@ use plugbay_sandbox::{Access, EnvGrant, FileGrant, resolve::resolve, scrub};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
-use super::sdk;
+use super::{ledger::Ledger, sdk};
 use crate::{
     lifecycle::{
         identity::Generation,
@@ -40,6 +40,7 @@ pub(crate) struct Kitchen {
     pub(crate) launcher: Arc<dyn Launcher>,
     pub(crate) services: Arc<dyn Services>,
     pub(crate) sink: LogSink,
+    pub(crate) ledger: Ledger,
     pub(crate) host: Peer,
     pub(crate) host_methods: Vec<String>,
     /// The environment that variables may be passed on from.

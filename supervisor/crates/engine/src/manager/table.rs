@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use plugbay_sandbox::Enforcement;
@@ -20,6 +20,7 @@ use super::{
     directory::{Command, Directory, Entry, Route, Wish},
     event::{Event as Happening, EventKind},
     launch::{Kitchen, Occasion, Recipe},
+    ledger::Step,
     status::{Counts, PluginStatus},
 };
 use crate::{
@@ -162,6 +163,7 @@ impl Table {
         self.tasks.close();
         self.tasks.wait().await;
         self.kitchen.launcher.goodbye();
+        self.kitchen.ledger.close().await;
         for farewell in self.farewells.drain(..) {
             farewell.send(()).ok();
         }
@@ -219,6 +221,7 @@ impl Table {
         let Some(plug) = self.plugs.get_mut(&label.plugin) else { return };
         let instance = label.instance;
         let present = plug.slot.instance() == Some(instance);
+        let mut ended = None;
         let event = match report {
             Report::Running { pid, enforcement } if present => {
                 plug.pid = pid;
@@ -239,6 +242,7 @@ impl Table {
             Report::Drained => Event::Drained { instance },
             Report::ShutDown => Event::ShutDown { instance },
             Report::Exited(death) => {
+                ended = Some(death.clone());
                 let exit = death.cause.exit(plug.slot.policy(), death.calls_lost > 0);
                 plug.died(death.clone(), present);
                 let kind = EventKind::Died(death);
@@ -254,6 +258,10 @@ impl Table {
             }
         };
         self.step(&label.plugin, event);
+        if let (Some(death), Some(plug)) = (ended, self.plugs.get(&label.plugin)) {
+            let version = plug.entry.manifest.plugin.version.to_string();
+            self.kitchen.ledger.died(&label.plugin, &version, &death, plug.next());
+        }
     }
 
     /// Lets the slot decide, does what it decided, and tells who follows.
@@ -280,7 +288,12 @@ impl Table {
     }
 
     fn tell(&self, name: &Arc<str>, kind: EventKind) {
-        let instance = self.plugs.get(name).and_then(|plug| plug.slot.instance());
+        let plug = self.plugs.get(name);
+        let instance = plug.and_then(|plug| plug.slot.instance());
+        if let EventKind::State { from, to } = kind {
+            let why = plug.map_or_else(|| "".into(), Plug::reason);
+            self.kitchen.ledger.changed(name, instance, Step { from, to, why });
+        }
         let happening = Happening { plugin: name.clone(), instance, at: clock::wall(), kind };
         // Nobody may be listening.
         self.events.send(happening).ok();
@@ -358,6 +371,23 @@ impl Plug {
             self.deaths.pop_front();
         }
         self.deaths.push_back(death);
+    }
+
+    /// What was decided: its state, and when it is started again, if it is.
+    fn next(&self) -> (&'static str, Option<Duration>) {
+        let state = self.slot.state();
+        let after = match state {
+            State::Backoff { delay } => Some(delay),
+            State::Quarantined { length } => Some(length),
+            State::Starting => Some(Duration::ZERO),
+            State::Idle
+            | State::Running
+            | State::Ending { .. }
+            | State::Failed
+            | State::Stopped
+            | State::Fenced { .. } => None,
+        };
+        (state.name(), after)
     }
 
     /// Why it is in its state.

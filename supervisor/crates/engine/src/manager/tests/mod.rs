@@ -2,6 +2,7 @@
 
 mod calls;
 mod faults;
+mod ledger;
 mod lives;
 mod questions;
 mod streams;

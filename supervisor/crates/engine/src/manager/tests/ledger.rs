@@ -1,0 +1,118 @@
+//! What a host writes into its store, and that it never depends on being able to.
+
+use std::time::Duration;
+
+use plugbay_store::{Reader, RunId};
+use serde_json::json;
+
+use super::*;
+use crate::Cause;
+
+/// Says something and crashes on the method `crash`.
+fn fragile() -> Stage {
+    Stage::new(|mut fake| async move {
+        fake.greet("p", &[]).await;
+        fake.expect("crash").await;
+        tokio::io::AsyncWriteExt::write_all(&mut fake.stderr, b"oh no\x1b[2J\n").await.unwrap();
+        Cause::Signal(libc::SIGSEGV)
+    })
+}
+
+async fn crashed(store: &Path, restart: &str) -> Host {
+    let manifest = format!("[supervision]\nrestart = \"{restart}\"");
+    let host = host_of(&fragile(), &manifest, |builder| builder.store(store)).await;
+    host.call::<_, Value>("p", "crash", &json!({})).await.unwrap_err();
+    host
+}
+
+fn states(reader: &Reader) -> Vec<String> {
+    let mut changes = reader.changes("p", 99).unwrap();
+    changes.reverse();
+    changes.into_iter().map(|(_, change)| format!("{} → {}", change.from, change.to)).collect()
+}
+
+#[tokio::test]
+async fn a_death_is_written_with_what_it_interrupted_and_what_follows() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("state/store.db");
+    let host = crashed(&path, "never").await;
+    host.shutdown().await;
+    let status = host.store().unwrap();
+    assert_eq!((status.lost, status.error), (0, None));
+    let reader = Reader::open(&path).unwrap().unwrap();
+    let (run, death) = reader.deaths("p", 99).unwrap().remove(0);
+    assert_eq!((death.cause.as_str(), death.calls_lost), ("signal(SIGSEGV)", 1));
+    assert_eq!(death.in_flight[0].method, "crash");
+    assert_eq!((death.version.as_str(), death.instance, death.requested), ("1.0.0", 1, false));
+    assert_eq!(death.stderr, "oh no\\u{1b}[2J\n");
+    let next = death.next.unwrap();
+    assert_eq!((next.state.as_str(), next.after), ("stopped", None));
+    assert_eq!(reader.run(run).unwrap().unwrap().pid, std::process::id());
+    let states = states(&reader);
+    assert_eq!(states.first().unwrap(), "idle → starting");
+    assert_eq!(states.last().unwrap(), "crashed → stopped");
+}
+
+#[tokio::test]
+async fn what_follows_a_crash_is_told_with_its_delay() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("store.db");
+    let host = crashed(&path, "on-failure").await;
+    host.shutdown().await;
+    let deaths = Reader::open(&path).unwrap().unwrap().deaths("p", 99).unwrap();
+    let next = deaths.last().unwrap().1.next.clone().unwrap();
+    assert_eq!(next.state, "backoff");
+    let delay = Duration::from_millis(125)..=Duration::from_millis(250);
+    assert!(delay.contains(&next.after.unwrap()), "{next:?}");
+}
+
+#[tokio::test]
+async fn each_host_is_a_run_of_its_own() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("store.db");
+    for _ in 0..2 {
+        crashed(&path, "never").await.shutdown().await;
+    }
+    let deaths = Reader::open(&path).unwrap().unwrap().deaths("p", 99).unwrap();
+    let runs: Vec<RunId> = deaths.iter().map(|(run, _)| *run).collect();
+    assert!(runs.len() == 2 && runs[0] > runs[1], "{runs:?}");
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_written_fails_no_call() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("store.db");
+    std::fs::write(&path, "not a store").unwrap();
+    let host = host_of(&echo(), "", |builder| builder.store(&path)).await;
+    assert_eq!(host.call::<_, Value>("p", "m", &json!({"a": 1})).await.unwrap(), json!({"a": 1}));
+    host.shutdown().await;
+    let status = host.store().unwrap();
+    assert_eq!(status.written, 0);
+    assert!(status.lost > 0 && status.error.unwrap().contains("is damaged"));
+    assert_eq!(std::fs::read(&path).unwrap(), b"not a store", "left as it is");
+}
+
+#[tokio::test]
+async fn what_was_lost_is_said_once_the_store_can_be_written() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("store.db");
+    std::fs::write(&path, "").unwrap();
+    let host = crashed(&path, "never").await;
+    while host.store().unwrap().lost == 0 {
+        tokio::task::yield_now().await;
+    }
+    std::fs::remove_file(&path).unwrap();
+    host.start_plugin("p").await.unwrap();
+    host.shutdown().await;
+    let lost = host.store().unwrap().lost;
+    let reader = Reader::open(&path).unwrap().unwrap();
+    assert_eq!(reader.lost_since(std::time::UNIX_EPOCH).unwrap(), lost);
+}
+
+#[tokio::test]
+async fn without_a_store_nothing_is_kept_and_nothing_is_said() {
+    let host = host_of(&echo(), "", |builder| builder).await;
+    host.call::<_, Value>("p", "m", &json!({})).await.unwrap();
+    assert_eq!(host.store(), None);
+    host.shutdown().await;
+}

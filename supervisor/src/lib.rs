@@ -76,10 +76,10 @@
 //! [`Host::deaths`], [`Host::subscribe`] and [`HostBuilder::on_log`].
 
 pub use plugbay_engine::{
-    Access, Amount, CallBuilder, CallError, CallErrorKind, Caller, CancellationToken, Cause,
-    ControlError, Counts, Deadline, Death, Enforcement, ErrorObject, Event, EventKind, Events,
-    FileGrant, Generation, Host, HostBuilder, InFlight, InstanceId, Items, Level, LimitHit,
+    Access, CallBuilder, CallError, CallErrorKind, Caller, CancellationToken, Cause, ControlError,
+    Counts, Deadline, Death, Enforcement, ErrorObject, Event, EventKind, Events, FileGrant,
+    Generation, Hit, Holder, Host, HostBuilder, InFlight, InstanceId, Items, Level, Limit,
     LogLevel, LogRecord, LogSource, Package, PluginStatus, Progress, Reply, Skipped, StartError,
-    StreamKind, Upload, UploadError, Usage, lifecycle, load,
+    StoreStatus, StreamKind, Upload, UploadError, Usage, lifecycle, load, store,
 };
 pub use plugbay_keeper::run_if_asked as init;

@@ -25,7 +25,7 @@ pub use manager::{
     CallBuilder, Caller, Counts, Event, EventKind, Events, Host, HostBuilder, Items, PluginStatus,
     Reply, StoreStatus, Upload, UploadError,
 };
-pub use plugin::death::{Amount, Cause, Death, InFlight, LimitHit, Usage};
+pub use plugin::death::{Cause, Death, InFlight, Usage};
 
 pub use plugbay_manifest::{Package, Skipped, load};
 pub use plugbay_protocol::{
@@ -33,7 +33,7 @@ pub use plugbay_protocol::{
     notice::{Level as LogLevel, Progress},
     stream::Kind as StreamKind,
 };
-pub use plugbay_sandbox::{Access, Enforcement, FileGrant, Level};
+pub use plugbay_sandbox::{Access, Enforcement, FileGrant, Hit, Holder, Level, Limit};
 pub use tokio_util::sync::CancellationToken;
 
 /// What is kept on disk, and how it is read; written by a host that was given a

@@ -7,9 +7,7 @@ use std::{
 
 use rusqlite::{Connection, Row};
 
-use crate::{
-    Call, Change, Death, InFlight, Limit, Next, Run, RunId, StoreError, Unit, Usage, schema,
-};
+use crate::{Call, Change, Death, Hit, InFlight, Next, Run, RunId, StoreError, Usage, schema};
 
 /// The store, to be read. Others may write it meanwhile.
 #[derive(Debug)]
@@ -20,9 +18,12 @@ pub struct Reader {
 
 const DEATHS: &str = "
 SELECT id, run, plugin, version, generation, instance, at_ms, pid, cause, words, requested,
-    before_hello, uptime_ms, calls_lost, limit_name, limit_value, limit_peak, limit_unit, user_us,
-    system_us, max_rss, next_state, next_after_ms, stderr
+    before_hello, uptime_ms, calls_lost, user_us, system_us, max_rss, memory_peak, next_state,
+    next_after_ms, stderr
 FROM death WHERE plugin = ? ORDER BY id DESC LIMIT ?";
+const IN_FLIGHT: &str = "SELECT method, age_ms FROM in_flight WHERE death = ? ORDER BY place";
+const LIMITS: &str = "
+SELECT name, value, peak, times, holder, words FROM limit_hit WHERE death = ? ORDER BY place";
 const CALLS: &str = "
 SELECT run, plugin, method, at_ms, duration_us, waited_us, attempts, outcome, error, traceback,
     instance, generation, bytes_in, bytes_out, progress, callers, traceparent
@@ -60,10 +61,8 @@ impl Reader {
             Ok((row.get::<_, i64>("id")?, RunId(row.get("run")?), death(row)?))
         })?;
         for (id, _, death) in &mut deaths {
-            let sql = "SELECT method, age_ms FROM in_flight WHERE death = ? ORDER BY place";
-            death.in_flight = self.rows(sql, [*id], |row| {
-                Ok(InFlight { method: row.get(0)?, age: millis(row, "age_ms")? })
-            })?;
+            death.in_flight = self.rows(IN_FLIGHT, [*id], in_flight)?;
+            death.limits = self.rows(LIMITS, [*id], hit)?;
         }
         Ok(deaths.into_iter().map(|(_, run, death)| (run, death)).collect())
     }
@@ -141,23 +140,27 @@ fn death(row: &Row<'_>) -> rusqlite::Result<Death> {
         uptime: millis(row, "uptime_ms")?,
         in_flight: Vec::new(),
         calls_lost: row.get("calls_lost")?,
-        limit: limit(row)?,
+        limits: Vec::new(),
         usage: usage(row)?,
+        memory_peak: row.get("memory_peak")?,
         next: next(row)?,
         stderr: row.get("stderr")?,
     })
 }
 
-fn limit(row: &Row<'_>) -> rusqlite::Result<Option<Limit>> {
-    let Some(name) = row.get("limit_name")? else { return Ok(None) };
-    let unit: String = row.get("limit_unit")?;
-    Ok(Some(Limit {
-        name,
-        value: row.get("limit_value")?,
-        peak: row.get("limit_peak")?,
-        // A unit that nobody knows counts something.
-        unit: Unit::of_str(&unit).unwrap_or(Unit::Count),
-    }))
+fn in_flight(row: &Row<'_>) -> rusqlite::Result<InFlight> {
+    Ok(InFlight { method: row.get("method")?, age: millis(row, "age_ms")? })
+}
+
+fn hit(row: &Row<'_>) -> rusqlite::Result<Hit> {
+    Ok(Hit {
+        limit: row.get("name")?,
+        value: row.get("value")?,
+        peak: row.get("peak")?,
+        times: row.get("times")?,
+        by: row.get("holder")?,
+        words: row.get("words")?,
+    })
 }
 
 fn usage(row: &Row<'_>) -> rusqlite::Result<Option<Usage>> {

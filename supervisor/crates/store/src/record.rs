@@ -79,10 +79,12 @@ pub struct Death {
     pub in_flight: Vec<InFlight>,
     /// How many calls had no answer in all.
     pub calls_lost: u64,
-    /// The limit that ended it, if one did.
-    pub limit: Option<Limit>,
+    /// The limits that it ran into; one that ended it is among them.
+    pub limits: Vec<Hit>,
     /// What it used.
     pub usage: Option<Usage>,
+    /// The most memory that the whole tree used at once, in bytes.
+    pub memory_peak: Option<u64>,
     /// What was decided then.
     pub next: Option<Next>,
     /// The end of what it wrote to stderr.
@@ -98,45 +100,21 @@ pub struct InFlight {
     pub age: Duration,
 }
 
-/// A limit, and how near to it something came.
+/// A limit that it ran into.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Limit {
-    /// Which.
-    pub name: String,
-    /// What it is.
+pub struct Hit {
+    /// Which, as one token.
+    pub limit: String,
+    /// What it is, in the limit's own unit.
     pub value: u64,
-    /// The most that was seen, if it was.
+    /// The most that was seen, in the same.
     pub peak: Option<u64>,
-    /// What both are counted in.
-    pub unit: Unit,
-}
-
-/// What a number counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Unit {
-    /// Bytes.
-    Bytes,
-    /// Milliseconds.
-    Milliseconds,
-    /// Things.
-    Count,
-}
-
-impl Unit {
-    /// The word in the table.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Bytes => "bytes",
-            Self::Milliseconds => "milliseconds",
-            Self::Count => "count",
-        }
-    }
-
-    pub(crate) fn of_str(word: &str) -> Option<Self> {
-        [Self::Bytes, Self::Milliseconds, Self::Count].into_iter().find(|it| it.as_str() == word)
-    }
+    /// How often.
+    pub times: u64,
+    /// Who held it.
+    pub by: String,
+    /// All of it in words.
+    pub words: String,
 }
 
 /// What an instance used.

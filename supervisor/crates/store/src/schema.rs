@@ -53,13 +53,10 @@ CREATE TABLE death (
     before_hello INTEGER NOT NULL,
     uptime_ms INTEGER NOT NULL,
     calls_lost INTEGER NOT NULL,
-    limit_name TEXT,
-    limit_value INTEGER,
-    limit_peak INTEGER,
-    limit_unit TEXT,
     user_us INTEGER,
     system_us INTEGER,
     max_rss INTEGER,
+    memory_peak INTEGER,
     next_state TEXT,
     next_after_ms INTEGER,
     stderr TEXT NOT NULL
@@ -72,6 +69,18 @@ CREATE TABLE in_flight (
     place INTEGER NOT NULL,
     method TEXT NOT NULL,
     age_ms INTEGER NOT NULL,
+    PRIMARY KEY (death, place)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE limit_hit (
+    death INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    value INTEGER NOT NULL,
+    peak INTEGER,
+    times INTEGER NOT NULL,
+    holder TEXT NOT NULL,
+    words TEXT NOT NULL,
     PRIMARY KEY (death, place)
 ) STRICT, WITHOUT ROWID;
 

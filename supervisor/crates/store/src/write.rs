@@ -102,14 +102,14 @@ impl Writer {
 }
 
 fn insert_death(transaction: &Transaction<'_>, run: RunId, death: &Death) -> rusqlite::Result<()> {
-    let (limit, next, usage) = (&death.limit, &death.next, &death.usage);
+    let (next, usage) = (&death.next, &death.usage);
     let used = |time: fn(&Usage) -> Duration| usage.as_ref().map(|usage| micros(time(usage)));
     transaction
         .prepare_cached(
             "INSERT INTO death (run, plugin, version, generation, instance, at_ms, pid, cause,
-             words, requested, before_hello, uptime_ms, calls_lost, limit_name, limit_value,
-             limit_peak, limit_unit, user_us, system_us, max_rss, next_state, next_after_ms, stderr)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             words, requested, before_hello, uptime_ms, calls_lost, user_us, system_us,
+             max_rss, memory_peak, next_state, next_after_ms, stderr)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             run.0,
@@ -125,13 +125,10 @@ fn insert_death(transaction: &Transaction<'_>, run: RunId, death: &Death) -> rus
             death.before_hello,
             millis(death.uptime),
             number(death.calls_lost),
-            limit.as_ref().map(|limit| clip(&limit.name, WORD)),
-            limit.as_ref().map(|limit| number(limit.value)),
-            limit.as_ref().and_then(|limit| limit.peak).map(number),
-            limit.as_ref().map(|limit| limit.unit.as_str()),
             used(|usage| usage.user),
             used(|usage| usage.system),
             usage.as_ref().map(|usage| number(usage.max_rss)),
+            death.memory_peak.map(number),
             next.as_ref().map(|next| clip(&next.state, WORD)),
             next.as_ref().and_then(|next| next.after).map(millis),
             clip_front(&death.stderr, STDERR),
@@ -141,6 +138,20 @@ fn insert_death(transaction: &Transaction<'_>, run: RunId, death: &Death) -> rus
         transaction
             .prepare_cached("INSERT INTO in_flight VALUES (?, ?, ?, ?)")?
             .execute(params![id, place, clip(&call.method, WORD), millis(call.age)])?;
+    }
+    for (place, hit) in (0_i64..).zip(&death.limits) {
+        transaction
+            .prepare_cached("INSERT INTO limit_hit VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?
+            .execute(params![
+                id,
+                place,
+                clip(&hit.limit, WORD),
+                number(hit.value),
+                hit.peak.map(number),
+                number(hit.times),
+                clip(&hit.by, WORD),
+                clip(&hit.words, SENTENCE),
+            ])?;
     }
     Ok(())
 }

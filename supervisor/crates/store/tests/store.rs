@@ -10,8 +10,8 @@ use std::{
 };
 
 use plugbay_store::{
-    Call, Change, Death, InFlight, Keep, Limit, Next, Reader, Record, Run, RunId, StoreError, Unit,
-    Usage, Writer,
+    Call, Change, Death, Hit, InFlight, Keep, Next, Reader, Record, Run, RunId, StoreError, Usage,
+    Writer,
 };
 use proptest::prelude::*;
 
@@ -52,17 +52,20 @@ fn death(plugin: &str, instance: u64) -> Death {
         uptime: Duration::from_millis(61_500),
         in_flight: vec![InFlight { method: "count".into(), age: Duration::from_millis(1_500) }],
         calls_lost: 3,
-        limit: Some(Limit {
-            name: "memory".into(),
+        limits: vec![Hit {
+            limit: "memory".into(),
             value: 1 << 30,
             peak: Some(1 << 30),
-            unit: Unit::Bytes,
-        }),
+            times: 2,
+            by: "cgroup-v2".into(),
+            words: "its memory limit of 1GiB".into(),
+        }],
         usage: Some(Usage {
             user: Duration::from_micros(1_500),
             system: Duration::from_micros(2),
             max_rss: 1 << 30,
         }),
+        memory_peak: Some(1 << 30),
         next: Some(Next { state: "backoff".into(), after: Some(Duration::from_millis(250)) }),
         stderr: "Traceback\nMemoryError\n".into(),
     }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use plugbay_keeper::{Client, Event, Failure, KeeperError, KeeperProgram, Request, Token};
-use plugbay_sandbox::{Exit, Spec};
+use plugbay_sandbox::{Exit, Limit, Spec};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::{mpsc, oneshot, watch},
@@ -285,9 +285,9 @@ fn exited(exit: &Exit) -> Exited {
     };
     let cause = match exit.cause {
         Some(Ended::Seccomp) => Cause::Seccomp,
-        Some(Ended::CpuTime) => Cause::Limit("cpu time".to_owned()),
-        Some(Ended::FileSize) => Cause::Limit("file size".to_owned()),
-        Some(Ended::Memory) => Cause::Limit("memory".to_owned()),
+        Some(Ended::CpuTime) => Cause::Limit(Limit::CpuTime),
+        Some(Ended::FileSize) => Cause::Limit(Limit::FileSize),
+        Some(Ended::Memory) => Cause::Limit(Limit::Memory),
         Some(Ended::TreeKill) | None => plain,
     };
     let usage = exit.usage.map(|usage| Usage {
@@ -295,7 +295,7 @@ fn exited(exit: &Exit) -> Exited {
         system: usage.system,
         max_rss: usage.max_rss,
     });
-    Exited { cause, usage, memory_peak: exit.memory_peak }
+    Exited { cause, usage, memory_peak: exit.memory_peak, limits: exit.hits.clone() }
 }
 
 fn unlinked(error: &KeeperError) -> Cause {

@@ -10,7 +10,7 @@ mod readiness;
 
 use std::{fmt, os::fd::OwnedFd, pin::Pin, sync::Arc};
 
-use plugbay_sandbox::{Enforcement, Spec};
+use plugbay_sandbox::{Enforcement, Hit, Spec};
 use tokio::{io::unix::AsyncFd, sync::watch};
 
 use crate::plugin::death::{Cause, Usage};
@@ -44,6 +44,8 @@ pub(crate) struct Exited {
     pub(crate) usage: Option<Usage>,
     /// The most memory that the tree used at once, in bytes.
     pub(crate) memory_peak: Option<u64>,
+    /// The limits that it ran into.
+    pub(crate) limits: Vec<Hit>,
 }
 
 /// What can be done to a process.
@@ -112,7 +114,7 @@ impl Process {
 impl Exited {
     /// An end that nobody could measure.
     pub(crate) fn unseen(cause: Cause) -> Self {
-        Self { cause, usage: None, memory_peak: None }
+        Self { cause, usage: None, memory_peak: None, limits: Vec::new() }
     }
 }
 

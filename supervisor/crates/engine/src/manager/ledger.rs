@@ -15,16 +15,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use plugbay_store::{
-    Change, InFlight, Keep, Limit, Next, Record, Run, RunId, StoreError, Unit, Usage, Writer,
-};
+use plugbay_sandbox::Hit;
+use plugbay_store::{Change, InFlight, Keep, Next, Record, Run, RunId, StoreError, Usage, Writer};
 use tokio::{sync::watch, time};
 
 use crate::{
     clock,
     lifecycle::identity::InstanceId,
     plugin::{
-        death::{Amount, Cause, Death},
+        death::{Cause, Death},
         lock,
     },
 };
@@ -299,30 +298,25 @@ fn died(plugin: &str, version: &str, death: &Death, next: Next) -> plugbay_store
             .map(|call| InFlight { method: call.method.to_string(), age: call.age })
             .collect(),
         calls_lost: u64::try_from(death.calls_lost).unwrap_or(u64::MAX),
-        limit: limit(death),
+        limits: death.limits.iter().map(hit).collect(),
         usage: death.usage.map(|usage| Usage {
             user: usage.user,
             system: usage.system,
             max_rss: usage.max_rss,
         }),
+        memory_peak: death.memory_peak,
         next: Some(next),
         stderr: death.stderr_tail.to_string(),
     }
 }
 
-fn limit(death: &Death) -> Option<Limit> {
-    let Cause::Limit(name) = &death.cause else { return None };
-    let hit = death.limit?;
-    let (value, unit) = amount(hit.value);
-    let peak = hit.peak.map(|peak| amount(peak).0);
-    Some(Limit { name: name.clone(), value, peak, unit })
-}
-
-fn amount(amount: Amount) -> (u64, Unit) {
-    match amount {
-        Amount::Bytes(bytes) => (bytes, Unit::Bytes),
-        Amount::Time(time) => {
-            (u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Unit::Milliseconds)
-        }
+fn hit(hit: &Hit) -> plugbay_store::Hit {
+    plugbay_store::Hit {
+        limit: hit.limit.name().to_owned(),
+        value: hit.value,
+        peak: hit.peak,
+        times: hit.times,
+        by: hit.by.words().to_owned(),
+        words: hit.to_string(),
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use plugbay_sandbox::{Limits, SECCOMP_KILL};
+use plugbay_sandbox::{Hit, Limit, SECCOMP_KILL};
 
 use super::text::{Breaks, plain};
 use crate::lifecycle::{
@@ -26,8 +26,8 @@ pub enum Cause {
     Signal(i32),
     /// The system call filter killed it.
     Seccomp,
-    /// It ran into a resource limit (`memory`, `cpu time`, `file size`, `wall`).
-    Limit(String),
+    /// It ran into a resource limit.
+    Limit(Limit),
     /// It broke the protocol and was killed for it.
     Protocol(String),
     /// It did not answer `initialize` in time and was killed.
@@ -61,7 +61,7 @@ impl Cause {
             Self::Code(code) => format!("exit({code})"),
             Self::Signal(number) => format!("signal({})", SignalName(*number)),
             Self::Seccomp => "seccomp".to_owned(),
-            Self::Limit(limit) => format!("limit({limit})"),
+            Self::Limit(limit) => format!("limit({})", limit.name()),
             Self::Protocol(_) => "protocol".to_owned(),
             Self::Mute { .. } => "mute".to_owned(),
             Self::Handshake(_) => "handshake".to_owned(),
@@ -76,7 +76,7 @@ impl Cause {
     pub fn exit(&self, policy: &Policy, calls_lost: bool) -> Exit {
         match self {
             Self::Code(code) => policy.exit_of(*code, calls_lost),
-            Self::Limit(limit) if limit == "memory" => Exit::Exhausted,
+            Self::Limit(Limit::Memory) => Exit::Exhausted,
             Self::Requested => Exit::Clean,
             Self::Handshake(_) => Exit::Permanent,
             Self::Launch { errno, .. } if is_passing(*errno) => Exit::Passing,
@@ -105,7 +105,7 @@ impl fmt::Display for Cause {
             Self::Code(code) => write!(f, "exited with code {code}"),
             Self::Signal(number) => write!(f, "killed by {}", SignalName(*number)),
             Self::Seccomp => f.write_str(SECCOMP_KILL),
-            Self::Limit(limit) => write!(f, "ran into its {limit} limit"),
+            Self::Limit(limit) => write!(f, "ran into its {} limit", limit.words()),
             Self::Protocol(what) => write!(f, "broke the protocol: {what}"),
             Self::Mute { after } => {
                 write!(f, "ran, but did not answer `initialize` within {after:?}")
@@ -192,73 +192,6 @@ impl InFlight {
     }
 }
 
-/// A limit that a process ran into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LimitHit {
-    /// What the limit is.
-    pub value: Amount,
-    /// The most that was seen, if somebody saw it.
-    pub peak: Option<Amount>,
-}
-
-/// How much of something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Amount {
-    /// Bytes.
-    Bytes(u64),
-    /// Time.
-    Time(Duration),
-}
-
-impl LimitHit {
-    /// The limit that `cause` speaks of, where its value is known.
-    pub(crate) fn of(
-        cause: &Cause,
-        limits: &Limits,
-        usage: Option<Usage>,
-        memory_peak: Option<u64>,
-    ) -> Option<Self> {
-        let Cause::Limit(name) = cause else { return None };
-        let (value, peak) = match name.as_str() {
-            "memory" => {
-                let peak = memory_peak.or_else(|| usage.map(|usage| usage.max_rss));
-                (limits.memory.map(Amount::Bytes), peak.map(Amount::Bytes))
-            }
-            "cpu time" => {
-                let used = usage.map(|usage| usage.user + usage.system);
-                (limits.cpu_time.map(Amount::Time), used.map(Amount::Time))
-            }
-            "file size" => (limits.file_size.map(Amount::Bytes), None),
-            _ => (None, None),
-        };
-        value.map(|value| Self { value, peak })
-    }
-}
-
-impl fmt::Display for Amount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bytes(bytes) => size(f, *bytes),
-            Self::Time(time) => write!(f, "{time:.1?}"),
-        }
-    }
-}
-
-/// A size in its largest unit, to one decimal where it is not whole.
-fn size(f: &mut fmt::Formatter<'_>, bytes: u64) -> fmt::Result {
-    const UNITS: [(u32, &str); 4] = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
-    match UNITS.into_iter().find(|(shift, _)| bytes >> shift > 0) {
-        Some((shift, unit)) => {
-            let tenths = u128::from(bytes) * 10 / (1 << shift);
-            match tenths % 10 {
-                0 => write!(f, "{}{unit}", tenths / 10),
-                tenth => write!(f, "{}.{tenth}{unit}", tenths / 10),
-            }
-        }
-        None => write!(f, "{bytes}B"),
-    }
-}
-
 /// How one process of a plugin ended.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -281,12 +214,14 @@ pub struct Death {
     pub calls_lost: usize,
     /// The calls that failed with it: the oldest few, the oldest first.
     pub in_flight: Vec<InFlight>,
-    /// The limit that it ran into, if the cause is one and its value is known.
-    pub limit: Option<LimitHit>,
+    /// The limits that it or one of its children ran into, whether or not that ended it.
+    pub limits: Vec<Hit>,
     /// The end of what it wrote to stderr, safe to print.
     pub stderr_tail: Arc<str>,
     /// Processor time and memory of the whole tree, if the keeper knows.
     pub usage: Option<Usage>,
+    /// The most memory that the whole tree used at once, in bytes, where the kernel counted it.
+    pub memory_peak: Option<u64>,
 }
 
 /// What a process used.
@@ -306,12 +241,19 @@ impl fmt::Display for Death {
         if early {
             f.write_str("exited before its hello: ")?;
         }
-        write!(f, "{}", self.cause)?;
-        match self.limit {
-            Some(LimitHit { value, peak: Some(peak) }) => write!(f, " of {value} (used {peak})"),
-            Some(LimitHit { value, peak: None }) => write!(f, " of {value}"),
-            None => Ok(()),
+        match self.fatal() {
+            Some(hit) => write!(f, "ran into {hit}"),
+            None => write!(f, "{}", self.cause),
         }
+    }
+}
+
+impl Death {
+    /// The limit that ended it, if one did and its value is known.
+    #[must_use]
+    pub fn fatal(&self) -> Option<&Hit> {
+        let Cause::Limit(limit) = self.cause else { return None };
+        self.limits.iter().find(|hit| hit.limit == limit)
     }
 }
 
@@ -324,7 +266,27 @@ pub(crate) struct Ending {
 
 #[cfg(test)]
 mod tests {
+    use plugbay_sandbox::Holder;
+
     use super::*;
+
+    fn death(cause: Cause) -> Death {
+        Death {
+            generation: Generation::FIRST,
+            instance: InstanceId::FIRST,
+            pid: Some(2),
+            cause,
+            before_hello: true,
+            at: SystemTime::UNIX_EPOCH,
+            uptime: Duration::ZERO,
+            calls_lost: 0,
+            in_flight: Vec::new(),
+            limits: Vec::new(),
+            stderr_tail: "".into(),
+            usage: None,
+            memory_peak: None,
+        }
+    }
 
     #[test]
     fn causes_have_a_token_for_programs_and_words_for_people() {
@@ -346,38 +308,21 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_told_with_its_value_and_what_was_used() {
-        let limits = Limits {
-            memory: Some(256 << 20),
-            cpu_time: Some(Duration::from_secs(2)),
-            file_size: Some(1_000),
-            ..Limits::default()
+    fn a_limit_is_told_with_its_value_and_peak() {
+        let hit = Hit {
+            limit: Limit::Memory,
+            value: 64 << 20,
+            peak: Some(64 << 20),
+            times: 1,
+            by: Holder::CgroupV2,
         };
-        let usage = Usage {
-            user: Duration::from_millis(1_900),
-            system: Duration::from_millis(150),
-            max_rss: 200 << 20,
-        };
-        let hit = |name: &str, peak| {
-            let cause = Cause::Limit(name.to_owned());
-            let hit = LimitHit::of(&cause, &limits, Some(usage), peak).unwrap();
-            (hit.value.to_string(), hit.peak.map(|peak| peak.to_string()))
-        };
-        assert_eq!(hit("memory", Some(255 << 20)), ("256MiB".into(), Some("255MiB".into())));
-        assert_eq!(hit("memory", None), ("256MiB".into(), Some("200MiB".into())));
-        assert_eq!(hit("cpu time", None), ("2.0s".into(), Some("2.0s".into())));
-        assert_eq!(hit("file size", None), ("1000B".into(), None));
-        assert_eq!(LimitHit::of(&Cause::Code(1), &limits, None, None), None);
-    }
-
-    #[test]
-    fn sizes_have_one_decimal_at_most() {
-        let told = |bytes| Amount::Bytes(bytes).to_string();
-        assert_eq!(told(1536), "1.5KiB");
-        assert_eq!(
-            (told(1 << 30), told(0), told(u64::MAX)),
-            ("1GiB".into(), "0B".into(), "16777215.9TiB".into())
-        );
+        let other = Hit { limit: Limit::Processes, value: 8, ..hit.clone() };
+        let death = Death { limits: vec![other, hit], ..death(Cause::Limit(Limit::Memory)) };
+        let words = "ran into its memory limit of 64MiB (peak 64MiB, held by cgroup v2)";
+        assert_eq!(death.to_string(), words);
+        assert_eq!(death.cause.token(), "limit(memory)");
+        let unseen = Death { limits: Vec::new(), ..death };
+        assert_eq!(unseen.to_string(), "ran into its memory limit");
     }
 
     #[test]
@@ -396,20 +341,6 @@ mod tests {
 
     #[test]
     fn exit_before_hello_and_mute_read_differently() {
-        let death = |cause| Death {
-            generation: Generation::FIRST,
-            instance: InstanceId::FIRST,
-            pid: Some(2),
-            cause,
-            before_hello: true,
-            at: SystemTime::UNIX_EPOCH,
-            uptime: Duration::ZERO,
-            calls_lost: 0,
-            in_flight: Vec::new(),
-            limit: None,
-            stderr_tail: "".into(),
-            usage: None,
-        };
         let exited = death(Cause::Code(1)).to_string();
         let mute = death(Cause::Mute { after: Duration::from_secs(10) }).to_string();
         assert_eq!(exited, "exited before its hello: exited with code 1");

@@ -23,7 +23,7 @@ use plugbay_protocol::{
     handshake::{Grants, Hello, Initialize, feature},
     method,
 };
-use plugbay_sandbox::{Enforcement, Limits, Spec};
+use plugbay_sandbox::{Enforcement, Spec};
 use serde_json::value::RawValue;
 use tokio::{
     net::unix::pipe,
@@ -34,7 +34,7 @@ use tokio::{
 
 use super::{
     Label,
-    death::{Cause, Death, Ending, InFlight, LimitHit},
+    death::{Cause, Death, Ending, InFlight},
     handshake,
     outbound::Outbound,
     reader,
@@ -152,10 +152,9 @@ pub(crate) async fn run(plan: Plan, mut orders: mpsc::Receiver<Order>, reporter:
         }
     };
     let opened = match launched {
-        Ok((launched, limits, grants)) => {
+        Ok((launched, grants)) => {
             greeting.initialize.grants = grants;
-            let opened = Instance::open(launched, plan.parts, reporter.clone(), born).await;
-            opened.map(|instance| Instance { limits, ..instance })
+            Instance::open(launched, plan.parts, reporter.clone(), born).await
         }
         Err(cause) => Err(cause),
     };
@@ -180,28 +179,25 @@ fn never_ran(label: &Label, cause: Cause, born: Instant) -> Death {
         uptime: clock::now().saturating_duration_since(born),
         calls_lost: 0,
         in_flight: Vec::new(),
-        limit: None,
+        limits: Vec::new(),
         stderr_tail: "".into(),
         usage: None,
+        memory_peak: None,
     }
 }
 
 /// Makes the spec and has it started. An error means that nothing is left of it.
-async fn launch(
-    spec: SpecMaker,
-    launcher: &dyn Launcher,
-) -> Result<(Launched, Limits, Grants), Cause> {
+async fn launch(spec: SpecMaker, launcher: &dyn Launcher) -> Result<(Launched, Grants), Cause> {
     let Prepared { spec, grants, notes } = tokio::task::spawn_blocking(spec)
         .await
         .map_err(|error| refused("resolve", error.to_string()))??;
-    let limits = spec.limits.clone();
     let launched = time::timeout(LAUNCH, launcher.launch(spec)).await.map_err(|_elapsed| {
         let message = format!("the keeper did not answer within {LAUNCH:?}");
         Cause::Launch { stage: "keeper".to_owned(), errno: libc::EAGAIN, message }
     })?;
     let mut launched = launched?;
     Arc::make_mut(&mut launched.enforcement).notes.extend(notes);
-    Ok((launched, limits, grants))
+    Ok((launched, grants))
 }
 
 /// What is said first, and what is made of the answer.
@@ -223,7 +219,6 @@ struct Instance {
     stderr: watch::Receiver<bool>,
     tasks: JoinSet<()>,
     born: Instant,
-    limits: Limits,
     greeted: bool,
     requested: bool,
 }
@@ -264,7 +259,6 @@ impl Instance {
             stderr: stderr_told,
             tasks,
             born,
-            limits: Limits::default(),
             greeted: false,
             requested: false,
         })
@@ -349,7 +343,6 @@ impl Instance {
         let exited = self.await_tree(orders).await;
         self.gone.send_replace(true);
         self.leftovers(seen).await;
-        let cause = sentence.unwrap_or(exited.cause);
         Death {
             generation: self.session.label.generation,
             instance: self.session.label.instance,
@@ -359,10 +352,11 @@ impl Instance {
             uptime: seen.saturating_duration_since(self.born),
             calls_lost: lost.len(),
             in_flight: InFlight::oldest(lost),
-            limit: LimitHit::of(&cause, &self.limits, exited.usage, exited.memory_peak),
-            cause,
+            cause: sentence.unwrap_or(exited.cause),
+            limits: exited.limits,
             stderr_tail: self.tail.text().into(),
             usage: exited.usage,
+            memory_peak: exited.memory_peak,
         }
     }
 

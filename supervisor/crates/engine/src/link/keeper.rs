@@ -19,7 +19,7 @@ use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::{mpsc, oneshot, watch},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Boxed, Control, Exited, Launched, Launcher, Process, readiness::register};
 use crate::plugin::{
@@ -63,6 +63,10 @@ impl Launcher for Keeper {
             let (reply, started) = oneshot::channel();
             lock(&connection.waiting).insert(token, Waiting::Start(reply));
             connection.request(Request::Spawn { token, spec: Box::new(spec) });
+            if connection.is_gone() {
+                // Those who waited may have been told before this one came.
+                lock(&connection.waiting).remove(&token);
+            }
             started.await.unwrap_or(Err(Cause::KeeperLost))
         })
     }
@@ -87,6 +91,8 @@ struct Connection {
     requests: mpsc::UnboundedSender<Request>,
     waiting: Mutex<HashMap<Token, Waiting>>,
     next: AtomicU64,
+    /// Set before everyone is told, so that nobody begins to wait unheard.
+    gone: CancellationToken,
 }
 
 impl Connection {
@@ -98,8 +104,12 @@ impl Connection {
         let ready = register(twin, interest).map_err(KeeperError::Socket)?;
         let socket = Arc::new(Socket { client, ready });
         let (requests, queue) = mpsc::unbounded_channel();
-        let connection =
-            Arc::new(Self { requests, waiting: Mutex::default(), next: AtomicU64::new(1) });
+        let connection = Arc::new(Self {
+            requests,
+            waiting: Mutex::default(),
+            next: AtomicU64::new(1),
+            gone: CancellationToken::new(),
+        });
         let tasks = TaskTracker::new();
         tasks.spawn(send(socket.clone(), queue, connection.clone()));
         tasks.spawn(receive(socket, connection.clone()));
@@ -114,7 +124,7 @@ impl Connection {
     }
 
     fn is_gone(&self) -> bool {
-        self.requests.is_closed()
+        self.gone.is_cancelled() || self.requests.is_closed()
     }
 
     fn event(self: &Arc<Self>, event: Event, fds: Vec<OwnedFd>) {
@@ -153,6 +163,7 @@ impl Connection {
 
     /// Tells everyone that the keeper is gone.
     fn lost(&self) {
+        self.gone.cancel();
         for (_, waiting) in lock(&self.waiting).drain() {
             match waiting {
                 Waiting::Start(reply) => {
@@ -202,7 +213,8 @@ async fn send(
     mut queue: mpsc::UnboundedReceiver<Request>,
     connection: Arc<Connection>,
 ) {
-    while let Some(request) = queue.recv().await {
+    // Without somebody to ask, the socket is let go of and the dead keeper reaped.
+    while let Some(Some(request)) = connection.gone.run_until_cancelled(queue.recv()).await {
         let last = request == Request::Goodbye;
         match send_one(&socket, &request).await {
             Ok(()) if !last => {}

@@ -51,6 +51,7 @@ pub(crate) enum Verb {
     Info(Info),
     Check(Check),
     Doctor(Doctor),
+    Chaos(Chaos),
     Completions(Completions),
     Man(Man),
 }
@@ -317,6 +318,43 @@ pub(crate) struct Doctor {
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Commit every fault of the catalogue and show that the host holds
+///
+/// Plays each row in a host of its own, with plugins that are built in (one in Python, one in Rust)
+/// and made to misbehave: killed, hanging, flooding, lying, forking. Beside each runs a healthy
+/// neighbour that is called all the time; afterwards nothing may be left. Only processes that it
+/// started itself are ever touched. Ends with 1 if a row did not hold.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plugbay chaos\n  \
+    plugbay chaos --only 1,13,26\n  \
+    plugbay chaos --json | jq '.rows[] | select(.outcome == \"broken\")'")]
+pub(crate) struct Chaos {
+    /// Play only the rows with these numbers
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    pub(crate) only: Vec<u32>,
+
+    /// Play each row so often in one process; its memory must not grow from round to round
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+
+    /// How many rows are played at once [default: as many as there are processors, 2 to 4]
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<usize>,
+
+    /// Show the rows and what they require; play nothing
+    #[arg(long)]
+    pub(crate) list: bool,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Play the row at this place here and now, and print what came of it as JSON
+    #[arg(long, hide = true)]
+    pub(crate) row: Option<usize>,
 }
 
 /// Print a completion script for a shell

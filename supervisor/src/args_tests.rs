@@ -172,6 +172,7 @@ fn help_of_the_whole() {
       info         Show what a plugin offers and what it asks for
       check        Validate a plugin directory without running anything of it
       doctor       Prove what this kernel and user can enforce
+      chaos        Commit every fault of the catalogue and show that the host holds
       completions  Print a completion script for a shell
       man          Print the manual page, or write all pages into a directory
 

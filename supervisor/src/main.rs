@@ -4,6 +4,7 @@
 
 mod args;
 mod canary;
+mod chaos;
 mod cli;
 mod env;
 mod exit;
@@ -23,7 +24,7 @@ use crate::{
 
 fn main() -> ExitCode {
     plugbay::init();
-    if let Some(ended) = canary::run_if_asked() {
+    if let Some(ended) = canary::run_if_asked().or_else(chaos::run_if_asked) {
         return ended;
     }
     let terminal = Terminal::detect();
@@ -46,6 +47,7 @@ fn dispatch(verb: Verb, terminal: Terminal) -> Outcome {
         Verb::List(typed) => cli::list::run(&typed, terminal),
         Verb::Info(typed) => cli::info::run(&typed, terminal),
         Verb::Check(typed) => cli::check::run(&typed, terminal),
+        Verb::Chaos(typed) => cli::chaos::run(&typed, terminal),
         Verb::Completions(typed) => cli::completions::run(&typed, terminal),
         Verb::Man(typed) => cli::man::run(&typed, terminal),
     }
@@ -58,6 +60,7 @@ fn wants_json(verb: &Verb) -> bool {
         Verb::Info(typed) => typed.json,
         Verb::Check(typed) => typed.json,
         Verb::Doctor(typed) => typed.json,
+        Verb::Chaos(typed) => typed.json,
         Verb::Run(_) | Verb::Completions(_) | Verb::Man(_) => false,
     }
 }

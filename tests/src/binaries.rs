@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::setting::{Setting, is_root};
 
-const FIXTURES: [&str; 6] = ["prober", "rung", "brain", "twin", "host", "golden"];
+const FIXTURES: [&str; 4] = ["prober", "rung", "brain", "golden"];
 /// Programs of other packages, and which package each is of.
 const PROGRAMS: [(&str, &str); 3] = [
     ("plugbay-keeper", "plugbay-keeper"),

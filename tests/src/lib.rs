@@ -16,7 +16,6 @@ mod env;
 mod keeper;
 mod leak;
 mod setting;
-pub mod vitals;
 mod wait;
 
 pub use binaries::{Binaries, command};

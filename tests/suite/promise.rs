@@ -3,4 +3,3 @@
 mod calls;
 mod example;
 mod golden;
-mod survival;

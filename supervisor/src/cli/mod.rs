@@ -1,6 +1,7 @@
 //! The verbs, one file each. They share `find` (a plugin by path or name) and nothing else.
 
 pub(crate) mod call;
+pub(crate) mod chaos;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod doctor;

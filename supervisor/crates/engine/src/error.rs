@@ -1,17 +1,23 @@
 //! What goes wrong, for callers: one kind per thing that a caller may want to do about it.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use plugbay_keeper::KeeperError;
 use plugbay_protocol::{Code, ErrorData, ErrorObject, Origin};
+use serde::Deserialize;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
     lifecycle::identity::{Generation, InstanceId},
     plugin::{
         Label,
         death::{Cause, Ending},
+        text::{Breaks, plain},
     },
 };
+
+/// Bytes of one text in an error that is kept.
+const KEPT_TEXT: usize = 16 << 10;
 
 /// A call that has no result.
 #[derive(Debug, Clone)]
@@ -43,6 +49,8 @@ pub enum CallErrorKind {
     InvalidParams(String),
     /// The result is not what the caller expected.
     UnexpectedResult(String),
+    /// The result does not fit what the plugin's manifest says of the method.
+    InvalidResult(String),
     /// The plugin does not run and is not on its way up.
     Unavailable {
         /// The slot's state.
@@ -70,6 +78,11 @@ pub enum CallErrorKind {
         after: Duration,
         /// What ran out.
         which: Deadline,
+    },
+    /// The method has kept failing, and is given a rest; nothing was sent.
+    CircuitOpen {
+        /// When it may be tried again.
+        retry_after: Duration,
     },
     /// The caller cancelled it.
     Cancelled,
@@ -153,12 +166,62 @@ impl CallError {
         self.0.whose.map(|(_, instance)| instance)
     }
 
+    /// What the plugin says of where it went wrong, safe to print: the traceback of an exception,
+    /// or the end of stderr of a process that is gone.
+    #[must_use]
+    pub fn traceback(&self) -> Option<String> {
+        if let CallErrorKind::Plugin(error) = self.kind() {
+            return traceback(error);
+        }
+        let CallErrorKind::Crashed { stderr_tail, .. } = self.kind() else { return None };
+        Some(stderr_tail.to_string()).filter(|tail| !tail.trim().is_empty())
+    }
+
+    /// The error with its texts cut, to be kept.
+    pub(crate) fn abridged(&self) -> Self {
+        let mut error = self.clone();
+        if let CallErrorKind::Plugin(said) = &mut error.0.kind {
+            if said.data.as_deref().is_some_and(|data| data.get().len() > KEPT_TEXT) {
+                said.data = brief(said);
+            }
+            cut(&mut said.message);
+        } else if let CallErrorKind::Crashed { stderr_tail, .. } = &mut error.0.kind {
+            *stderr_tail = end(stderr_tail).into();
+        } else if let CallErrorKind::InvalidParams(what)
+        | CallErrorKind::UnexpectedResult(what)
+        | CallErrorKind::InvalidResult(what)
+        | CallErrorKind::ProtocolViolation(what) = &mut error.0.kind
+        {
+            cut(what);
+        }
+        error
+    }
+
+    /// Bytes of an abridged error, give or take a few.
+    pub(crate) fn weight(&self) -> usize {
+        let own = if let CallErrorKind::Plugin(error) = self.kind() {
+            error.message.len() + error.data.as_deref().map_or(0, |data| data.get().len())
+        } else if let CallErrorKind::Crashed { stderr_tail, .. } = self.kind() {
+            stderr_tail.len()
+        } else if let CallErrorKind::InvalidParams(what)
+        | CallErrorKind::UnexpectedResult(what)
+        | CallErrorKind::InvalidResult(what)
+        | CallErrorKind::ProtocolViolation(what) = self.kind()
+        {
+            what.len()
+        } else {
+            0
+        };
+        own + self.0.plugin.len() + self.0.method.len() + size_of::<Inner>()
+    }
+
     /// The error's code in the protocol.
     #[must_use]
     pub fn code(&self) -> i32 {
         match self.kind() {
             CallErrorKind::UnknownPlugin { .. }
             | CallErrorKind::Unavailable { .. }
+            | CallErrorKind::CircuitOpen { .. }
             | CallErrorKind::ShuttingDown => Code::Unavailable.value(),
             CallErrorKind::UnknownMethod { .. } => Code::MethodNotFound.value(),
             CallErrorKind::InvalidParams(_) => Code::InvalidParams.value(),
@@ -169,7 +232,9 @@ impl CallError {
             CallErrorKind::Cancelled => Code::RequestCancelled.value(),
             CallErrorKind::Overloaded { .. } => Code::Overloaded.value(),
             CallErrorKind::FrameTooLarge { .. } => Code::FrameTooLarge.value(),
-            CallErrorKind::ProtocolViolation(_) => Code::ProtocolViolation.value(),
+            CallErrorKind::ProtocolViolation(_) | CallErrorKind::InvalidResult(_) => {
+                Code::ProtocolViolation.value()
+            }
             CallErrorKind::PermissionDenied { .. } => Code::PermissionDenied.value(),
             CallErrorKind::CallCycle { .. } => Code::CallCycle.value(),
             CallErrorKind::Plugin(error) => error.code,
@@ -180,13 +245,14 @@ impl CallError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self.kind() {
-            CallErrorKind::Overloaded { .. } => true,
+            CallErrorKind::Overloaded { .. } | CallErrorKind::CircuitOpen { .. } => true,
             CallErrorKind::Crashed { may_have_run, .. } => !may_have_run,
             CallErrorKind::DeadlineExceeded { which, .. } => *which == Deadline::Start,
             CallErrorKind::UnknownPlugin { .. }
             | CallErrorKind::UnknownMethod { .. }
             | CallErrorKind::InvalidParams(_)
             | CallErrorKind::UnexpectedResult(_)
+            | CallErrorKind::InvalidResult(_)
             | CallErrorKind::Unavailable { .. }
             | CallErrorKind::Quarantined { .. }
             | CallErrorKind::Cancelled
@@ -218,6 +284,10 @@ impl CallError {
             CallErrorKind::DeadlineExceeded { which, .. } => {
                 details.may_have_run = Some(*which != Deadline::Start);
             }
+            CallErrorKind::CircuitOpen { retry_after } => {
+                details.retry_after_ms = u64::try_from(retry_after.as_millis()).ok();
+            }
+            CallErrorKind::InvalidResult(_) => details.may_have_run = Some(true),
             CallErrorKind::PermissionDenied { grant } => details.grant_hint = Some(grant.clone()),
             CallErrorKind::CallCycle { chain } => details.chain = Some(chain.clone()),
             CallErrorKind::UnknownPlugin { .. }
@@ -234,6 +304,36 @@ impl CallError {
         }
         ErrorObject::new(self.code(), self.to_string()).with_details(&details)
     }
+}
+
+/// The traceback that a plugin's SDK put into an error, if it did.
+fn traceback(error: &ErrorObject) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Trace {
+        traceback: Option<String>,
+    }
+    let trace: Trace = serde_json::from_str(error.data.as_deref()?.get()).ok()?;
+    trace.traceback.map(|text| plain(&text, Breaks::Keep))
+}
+
+/// What is kept of data that is too long: the traceback, or its end.
+fn brief(error: &ErrorObject) -> Option<Box<RawValue>> {
+    let traceback = traceback(error)?;
+    to_raw_value(&HashMap::from([("traceback", end(&traceback))])).ok()
+}
+
+/// Cuts a text to what is kept.
+fn cut(text: &mut String) {
+    if text.len() > KEPT_TEXT {
+        text.truncate(text.floor_char_boundary(KEPT_TEXT));
+        text.push('…');
+    }
+}
+
+/// The end of a text, as much as is kept.
+fn end(text: &str) -> &str {
+    let start = text.ceil_char_boundary(text.len().saturating_sub(KEPT_TEXT));
+    text.get(start..).unwrap_or_default()
 }
 
 impl fmt::Display for CallError {
@@ -253,6 +353,31 @@ impl CallErrorKind {
             may_have_run: true,
         }
     }
+
+    /// The kind as one word, for programs.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::UnknownPlugin { .. } => "unknown-plugin",
+            Self::UnknownMethod { .. } => "unknown-method",
+            Self::InvalidParams(_) => "invalid-params",
+            Self::UnexpectedResult(_) => "unexpected-result",
+            Self::InvalidResult(_) => "invalid-result",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Quarantined { .. } => "quarantined",
+            Self::Crashed { .. } => "crashed",
+            Self::DeadlineExceeded { .. } => "deadline",
+            Self::CircuitOpen { .. } => "circuit-open",
+            Self::Cancelled => "cancelled",
+            Self::Overloaded { .. } => "overloaded",
+            Self::FrameTooLarge { .. } => "frame-too-large",
+            Self::ProtocolViolation(_) => "protocol-violation",
+            Self::PermissionDenied { .. } => "permission-denied",
+            Self::CallCycle { .. } => "call-cycle",
+            Self::ShuttingDown => "shutting-down",
+            Self::Plugin(_) => "error",
+        }
+    }
 }
 
 impl fmt::Display for CallErrorKind {
@@ -267,6 +392,9 @@ impl fmt::Display for CallErrorKind {
             }
             Self::InvalidParams(what) => write!(f, "the parameters do not fit: {what}"),
             Self::UnexpectedResult(what) => write!(f, "the result is not as expected: {what}"),
+            Self::InvalidResult(what) => {
+                write!(f, "the result does not fit what the method declares: {what}")
+            }
             Self::Unavailable { state, reason } if reason.is_empty() => {
                 write!(f, "the plugin is {state}")
             }
@@ -289,6 +417,9 @@ impl fmt::Display for CallErrorKind {
             }
             Self::DeadlineExceeded { after, which: Deadline::Start } => {
                 write!(f, "the plugin did not come up within {after:.1?}")
+            }
+            Self::CircuitOpen { retry_after } => {
+                write!(f, "the method failed too often and is not tried for {retry_after:.1?}")
             }
             Self::Cancelled => f.write_str("cancelled"),
             Self::Overloaded { what } => write!(f, "the plugin is overloaded: {what}"),

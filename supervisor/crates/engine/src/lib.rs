@@ -22,8 +22,8 @@ pub use error::{CallError, CallErrorKind, ControlError, Deadline, StartError};
 pub use lifecycle::identity::{Generation, InstanceId};
 pub use log::{LogRecord, LogSource};
 pub use manager::{
-    CallBuilder, Caller, Counts, Event, EventKind, Events, Host, HostBuilder, Items, PluginStatus,
-    Reply, StoreStatus, Upload, UploadError,
+    CallBuilder, CallMetadata, CallReport, Caller, Counts, Event, EventKind, Events, Host,
+    HostBuilder, Items, PluginStatus, Reply, StoreStatus, Upload, UploadError,
 };
 pub use plugin::death::{Cause, Death, InFlight, Usage};
 

@@ -37,12 +37,14 @@ fn exit(kind: &CallErrorKind, death: Option<&Death>, level: LevelWord) -> Exit {
         CallErrorKind::ShuttingDown => Exit::NotStarted,
         CallErrorKind::Crashed { .. }
         | CallErrorKind::UnexpectedResult(_)
+        | CallErrorKind::InvalidResult(_)
         | CallErrorKind::FrameTooLarge { .. }
         | CallErrorKind::ProtocolViolation(_) => Exit::Crashed,
         CallErrorKind::DeadlineExceeded { .. } => Exit::Deadline,
         CallErrorKind::Plugin(_)
         | CallErrorKind::Cancelled
         | CallErrorKind::Overloaded { .. }
+        | CallErrorKind::CircuitOpen { .. }
         | CallErrorKind::PermissionDenied { .. }
         | CallErrorKind::CallCycle { .. }
         | _ => Exit::Answered,

@@ -19,10 +19,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     directory::{Command, Directory, Entry, Route},
+    errand::Waiting,
     event,
+    history::History,
     host::Host,
     launch::{Kitchen, Recipe},
     ledger::Ledger,
+    method::Catalog,
     service::{Caller, Desk, Methods},
     table::{Plug, Table},
 };
@@ -342,7 +345,10 @@ impl HostBuilder {
             hello: None,
             reason: "".into(),
         });
-        let entry = Arc::new(Entry { name, manifest, config, route, counters });
+        let (catalog, waiting) = (Catalog::new(&manifest), Waiting::new(&manifest));
+        let history = History::default();
+        let entry = Entry { name, manifest, config, route, counters, catalog, history, waiting };
+        let entry = Arc::new(entry);
         (Plug::new(entry.clone(), recipe, slot, sender, refused), entry)
     }
 }

@@ -1,249 +1,33 @@
-//! A call, from the caller's side: which plugin, how long, what to do meanwhile.
-//!
-//! A plugin that is starting or restarting is waited for, within the call's own deadline; one that
-//! stays down is reported at once.
+//! A call, as the caller puts it together: how long it may take, and what to do meanwhile.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fmt, mem, time::Duration};
 
-use plugbay_manifest::MethodSpec;
 use plugbay_protocol::{
-    method as words,
     notice::Progress,
     stream::{Kind, Reference},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{
-    Value,
-    value::{RawValue, to_raw_value},
-};
-use tokio::{sync::mpsc, time};
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    directory::{Command, Directory, Entry, Route},
+    directory::Directory,
+    errand::Errand,
+    report::CallReport,
     stream::{Items, Reply, Upload},
 };
 use crate::{
     clock,
-    error::{CallError, CallErrorKind, Deadline},
-    lifecycle::{identity::InstanceId, slot::State},
+    error::{CallError, CallErrorKind},
     plugin::{
-        session::{Call, Chain, Failure, Session, Trace},
+        session::Trace,
         stream::{Luggage, Source},
     },
 };
 
-/// However much progress a plugin reports, a call ends after this unless the caller says otherwise.
-const CAP: Duration = Duration::from_secs(600);
 /// Progress notices kept for a caller that does not keep up; later ones are dropped.
 const PROGRESS_KEPT: usize = 32;
-
-/// What is called, and how.
-#[derive(Debug)]
-pub(crate) struct Errand<'a> {
-    pub(crate) plugin: &'a str,
-    pub(crate) method: &'a str,
-    pub(crate) params: Option<&'a RawValue>,
-    pub(crate) idle: Option<Duration>,
-    pub(crate) until: Option<Instant>,
-    pub(crate) progress: Option<mpsc::Sender<Progress>>,
-    pub(crate) cancel: Option<&'a CancellationToken>,
-    pub(crate) chain: Option<Arc<Chain>>,
-    pub(crate) trace: &'a Trace,
-    pub(crate) luggage: Option<&'a Luggage>,
-}
-
-impl<'a> Errand<'a> {
-    /// A plain call.
-    pub(crate) fn new(plugin: &'a str, method: &'a str, params: Option<&'a RawValue>) -> Self {
-        Self {
-            plugin,
-            method,
-            params,
-            idle: None,
-            until: None,
-            progress: None,
-            cancel: None,
-            chain: None,
-            trace: &Trace::NONE,
-            luggage: None,
-        }
-    }
-
-    /// Runs it.
-    pub(crate) async fn run(self, directory: &Directory) -> Result<Box<RawValue>, CallError> {
-        let entry = directory.find(self.plugin, self.method)?;
-        self.check(entry)?;
-        let idle = self.idle.unwrap_or_else(|| entry.manifest.call_timeout(self.method));
-        let started = clock::now();
-        let until = self.until.unwrap_or(started + CAP);
-        let mut past: Option<InstanceId> = None;
-        loop {
-            let up = entry.route.borrow().session.clone();
-            if let Some(session) = up.filter(|session| Some(session.label.instance) > past) {
-                match self.send(&session, idle, until).await {
-                    Err(Failure::NotSent) => past = Some(session.label.instance),
-                    outcome => {
-                        return outcome.map_err(|failure| self.error(failure).of(&session.label));
-                    }
-                }
-            }
-            let patience = started.checked_add(idle).map_or(until, |due| due.min(until));
-            let wait = Wait { past, started, patience };
-            self.await_route(directory, entry, &wait).await?;
-        }
-    }
-
-    async fn send(
-        &self,
-        session: &Arc<Session>,
-        idle: Duration,
-        until: Instant,
-    ) -> Result<Box<RawValue>, Failure> {
-        let call = Call {
-            method: self.method,
-            params: self.params,
-            idle,
-            until,
-            progress: self.progress.clone(),
-            cancel: self.cancel,
-            chain: self.chain.clone(),
-            trace: self.trace,
-            luggage: self.luggage,
-        };
-        session.call(call).await
-    }
-
-    /// Waits until a later instance is up, while that can be hoped for.
-    async fn await_route(
-        &self,
-        directory: &Directory,
-        entry: &Entry,
-        wait: &Wait,
-    ) -> Result<(), CallError> {
-        tokio::select! {
-            up = hope(directory, entry, wait.past) => up,
-            () = directory.closing.cancelled() => Err(CallErrorKind::ShuttingDown),
-            () = cancelled(self.cancel) => Err(CallErrorKind::Cancelled),
-            () = time::sleep_until(wait.patience.into()) => {
-                let after = clock::now().saturating_duration_since(wait.started);
-                Err(CallErrorKind::DeadlineExceeded { after, which: Deadline::Start })
-            }
-        }
-        .map_err(|kind| CallError::new(self.plugin, self.method, kind))
-    }
-
-    /// What can be known to be wrong without asking the plugin.
-    fn check(&self, entry: &Entry) -> Result<(), CallError> {
-        let declared = &entry.manifest.methods;
-        if let Some(spec) = declared.get(self.method) {
-            return self.check_params(spec);
-        }
-        let known: Vec<String> = if declared.is_empty() {
-            let hello = entry.route.borrow().hello.clone();
-            hello.map(|hello| hello.methods.clone()).unwrap_or_default()
-        } else {
-            declared.keys().cloned().collect()
-        };
-        let said = known.is_empty() || known.iter().any(|name| name == self.method);
-        if said && !words::is_reserved(self.method) {
-            return Ok(());
-        }
-        Err(CallError::new(self.plugin, self.method, CallErrorKind::UnknownMethod { known }))
-    }
-
-    /// The parameters are read only for a method that declares what they must be.
-    fn check_params(&self, spec: &MethodSpec) -> Result<(), CallError> {
-        if spec.params.is_none() {
-            return Ok(());
-        }
-        let text = self.params.map_or("null", RawValue::get);
-        let checked = serde_json::from_str::<Value>(text)
-            .map_err(|error| error.to_string())
-            .and_then(|params| spec.validate_params(&params).map_err(|all| all.join("; ")));
-        checked.map_err(|what| {
-            CallError::new(self.plugin, self.method, CallErrorKind::InvalidParams(what))
-        })
-    }
-
-    fn error(&self, failure: Failure) -> CallError {
-        let kind = match failure {
-            Failure::NotSent => CallErrorKind::ShuttingDown,
-            Failure::Overloaded(what) => CallErrorKind::Overloaded { what },
-            Failure::RequestTooLarge(bytes) => {
-                CallErrorKind::FrameTooLarge { what: format!("the request has {bytes} bytes") }
-            }
-            Failure::AnswerTooLarge => {
-                CallErrorKind::FrameTooLarge { what: "the plugin's answer".to_owned() }
-            }
-            Failure::Unwritable(what) => CallErrorKind::InvalidParams(what),
-            Failure::Deadline { idle, after } => {
-                let which = if idle { Deadline::Idle } else { Deadline::Cap };
-                CallErrorKind::DeadlineExceeded { after, which }
-            }
-            Failure::Cancelled => CallErrorKind::Cancelled,
-            Failure::Garbled(what) => CallErrorKind::ProtocolViolation(what),
-            Failure::Streamed => {
-                CallErrorKind::UnexpectedResult("it is a stream, to be taken by `open`".to_owned())
-            }
-            Failure::Lost(ending) => CallErrorKind::lost(&ending),
-            Failure::Plugin(error) => CallErrorKind::Plugin(error),
-        };
-        CallError::new(self.plugin, self.method, kind)
-    }
-}
-
-/// What is waited for, and how long.
-struct Wait {
-    /// The instance that did not take the call.
-    past: Option<InstanceId>,
-    started: Instant,
-    patience: Instant,
-}
-
-/// Waits for an instance after `past`, waking an idle plugin; ends when there is no hope.
-async fn hope(
-    directory: &Directory,
-    entry: &Entry,
-    past: Option<InstanceId>,
-) -> Result<(), CallErrorKind> {
-    let mut route = entry.route.clone();
-    loop {
-        let seen = route.borrow_and_update().clone();
-        if seen.session.as_ref().is_some_and(|session| Some(session.label.instance) > past) {
-            return Ok(());
-        }
-        if seen.state == State::Idle {
-            let wanted = directory.commands.send(Command::Wanted(entry.name.clone()));
-            wanted.await.map_err(|_closed| CallErrorKind::ShuttingDown)?;
-        } else if !seen.state.is_on_its_way_up() {
-            return Err(down(&seen));
-        }
-        route.changed().await.map_err(|_closed| CallErrorKind::ShuttingDown)?;
-    }
-}
-
-/// Why a plugin that stays down cannot be called.
-pub(crate) fn down(route: &Route) -> CallErrorKind {
-    let reason = route.reason.to_string();
-    if matches!(route.state, State::Quarantined { .. }) {
-        CallErrorKind::Quarantined { reason }
-    } else {
-        CallErrorKind::Unavailable { state: route.state.name(), reason }
-    }
-}
-
-async fn cancelled(token: Option<&CancellationToken>) {
-    match token {
-        Some(token) => token.cancelled().await,
-        None => std::future::pending().await,
-    }
-}
 
 /// A call that is being put together; see [`Host::call_with`](super::Host::call_with).
 #[must_use = "nothing is called before `send`"]
@@ -364,8 +148,7 @@ impl<'h> CallBuilder<'h> {
         if streams.is_empty() {
             return Ok(result);
         }
-        let what = "it is a stream, to be taken by `open` or `stream`".to_owned();
-        Err(CallError::new(plugin, method, CallErrorKind::UnexpectedResult(what)))
+        Err(streamed(plugin, method))
     }
 
     /// Makes the call and returns the result's text, with the streams it refers to. They may go on
@@ -389,30 +172,76 @@ impl<'h> CallBuilder<'h> {
         })
     }
 
-    async fn run(self) -> Result<Reply, CallError> {
-        let params = self.params.map_err(|what| {
+    /// Makes the call and tells all about it, whatever came of it: the result or the error, how
+    /// long it took, how long it waited, who was asked. A result that is a stream is an error here.
+    pub async fn report(mut self) -> CallReport {
+        let (directory, plugin, method) = (self.directory, self.plugin, self.method);
+        let luggage = Luggage::of(mem::take(&mut self.uploads));
+        let mut report = match self.take_params() {
+            Ok(params) => {
+                let (errand, listening) = self.errand(params.as_deref(), &luggage);
+                listening.during(errand.report(directory)).await
+            }
+            Err(error) => CallReport::refused(&self.errand(None, &luggage).0, clock::now(), error),
+        };
+        if !luggage.unpack().is_empty() {
+            report.output = None;
+            report.error = Some(streamed(plugin, method));
+        }
+        report
+    }
+
+    async fn run(mut self) -> Result<Reply, CallError> {
+        let (directory, plugin, method) = (self.directory, self.plugin, self.method);
+        let entry = directory.find(plugin, method)?;
+        let idle = self.idle.unwrap_or_else(|| entry.manifest.call_timeout(method));
+        let luggage = Luggage::of(mem::take(&mut self.uploads));
+        let params = self.take_params()?;
+        let (errand, listening) = self.errand(params.as_deref(), &luggage);
+        let result = listening.during(errand.run(directory)).await?;
+        let items = |intake| Items::new(plugin, method, intake, idle);
+        Ok(Reply::new(result, luggage.unpack().into_iter().map(items).collect()))
+    }
+
+    fn take_params(&mut self) -> Result<Option<Box<RawValue>>, CallError> {
+        mem::replace(&mut self.params, Ok(None)).map_err(|what| {
             CallError::new(self.plugin, self.method, CallErrorKind::InvalidParams(what))
-        })?;
-        let mut errand = Errand::new(self.plugin, self.method, params.as_deref());
+        })
+    }
+
+    fn errand<'e>(
+        &'e mut self,
+        params: Option<&'e RawValue>,
+        luggage: &'e Luggage,
+    ) -> (Errand<'e>, Listening) {
+        let mut errand = Errand::new(self.plugin, self.method, params);
         errand.idle = self.idle;
         errand.until = self.deadline.and_then(|deadline| clock::now().checked_add(deadline));
         errand.cancel = self.cancel.as_ref();
         errand.trace = &self.trace;
-        let luggage = Luggage::of(self.uploads);
-        errand.luggage = Some(&luggage);
-        let idle =
-            self.directory.find(self.plugin, self.method)?.manifest.call_timeout(self.method);
-        let idle = self.idle.unwrap_or(idle);
-        let reply = |result| {
-            let items = |intake| Items::new(self.plugin, self.method, intake, idle);
-            Reply::new(result, luggage.unpack().into_iter().map(items).collect())
-        };
-        let Some(mut listener) = self.on_progress else {
-            return errand.run(self.directory).await.map(reply);
-        };
-        let (sender, mut notices) = mpsc::channel(PROGRESS_KEPT);
-        errand.progress = Some(sender);
-        let call = errand.run(self.directory);
+        errand.luggage = Some(luggage);
+        let listening = self.on_progress.take().map(|listener| {
+            let (sender, notices) = mpsc::channel(PROGRESS_KEPT);
+            errand.progress = Some(sender);
+            (listener, notices)
+        });
+        (errand, Listening(listening))
+    }
+}
+
+/// A caller that takes no streams got one.
+fn streamed(plugin: &str, method: &str) -> CallError {
+    let what = "it is a stream, to be taken by `open` or `stream`".to_owned();
+    CallError::new(plugin, method, CallErrorKind::UnexpectedResult(what))
+}
+
+/// Who wants to hear of progress, if somebody does.
+struct Listening(Option<(Listener, mpsc::Receiver<Progress>)>);
+
+impl Listening {
+    /// Tells the listener what comes while a call is under way.
+    async fn during<T>(self, call: impl Future<Output = T>) -> T {
+        let Some((mut listener, mut notices)) = self.0 else { return call.await };
         tokio::pin!(call);
         loop {
             tokio::select! {
@@ -422,7 +251,7 @@ impl<'h> CallBuilder<'h> {
                     while let Ok(notice) = notices.try_recv() {
                         listener(notice);
                     }
-                    return outcome.map(reply);
+                    return outcome;
                 }
             }
         }

@@ -11,7 +11,9 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{service::Methods, status::PluginStatus};
+use super::{
+    errand::Waiting, history::History, method::Catalog, service::Methods, status::PluginStatus,
+};
 use crate::{
     error::{CallError, CallErrorKind, ControlError},
     lifecycle::{identity::InstanceId, slot::State},
@@ -40,6 +42,9 @@ pub(crate) struct Entry {
     pub(crate) config: Option<Box<RawValue>>,
     pub(crate) route: watch::Receiver<Route>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) catalog: Catalog,
+    pub(crate) history: History,
+    pub(crate) waiting: Waiting,
 }
 
 /// What the table's task is asked to do.

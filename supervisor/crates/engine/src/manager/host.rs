@@ -11,13 +11,16 @@ use tokio_util::sync::DropGuard;
 
 use super::{
     builder::HostBuilder,
-    call::{CallBuilder, Errand, down, typed},
+    call::{CallBuilder, typed},
     directory::{Command, Directory, Entry, Route, Wish},
+    errand::{Errand, down},
     event::{Event, Events},
     ledger::{Ledger, StoreStatus},
+    report::CallReport,
     status::PluginStatus,
 };
 use crate::{
+    clock,
     error::{CallError, CallErrorKind, ControlError},
     lifecycle::slot::State,
     plugin::{death::Death, session::Failure},
@@ -60,8 +63,9 @@ impl Host {
     /// Calls a method and reads its result.
     ///
     /// A plugin that is starting, or restarting after a crash, is waited for, within the call's
-    /// deadline. A call that was sent to a process that then ended fails with
-    /// [`CallErrorKind::Crashed`] and is never silently repeated.
+    /// deadline. A call that was sent to a process that then ended is sent once more if its method
+    /// is declared `idempotent`; any other fails with [`CallErrorKind::Crashed`] and is never
+    /// silently repeated.
     ///
     /// # Errors
     /// See [`CallErrorKind`].
@@ -160,6 +164,16 @@ impl Host {
     #[must_use]
     pub fn store(&self) -> Option<StoreStatus> {
         self.inner.ledger.status()
+    }
+
+    /// How the last calls of a plugin went, the last one last: at most 128, without their results.
+    /// Empty for a plugin that is not there.
+    #[must_use]
+    pub fn history(&self, plugin: &str) -> Vec<CallReport> {
+        let entry = self.inner.directory.entries.get(plugin);
+        entry.map_or_else(Vec::new, |entry| {
+            entry.history.reports(&entry.name, clock::now(), clock::wall())
+        })
     }
 
     /// Follows what happens to plugins from now on.

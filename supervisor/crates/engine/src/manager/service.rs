@@ -10,7 +10,7 @@ use plugbay_protocol::{Code, ErrorData, ErrorObject, Origin, meta::Meta, method}
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{call::Errand, directory::Directory};
+use super::{directory::Directory, errand::Errand};
 use crate::{
     error::{CallError, CallErrorKind},
     lifecycle::identity::{Generation, InstanceId},

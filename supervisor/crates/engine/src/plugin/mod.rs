@@ -13,6 +13,7 @@
 //! ```
 
 mod calls;
+pub(crate) mod circuit;
 pub(crate) mod death;
 pub(crate) mod grants;
 pub(crate) mod handshake;

@@ -69,11 +69,13 @@ pub(crate) struct Chain {
 /// What a caller waits with.
 #[derive(Debug)]
 pub(crate) struct Waiter {
-    answer: oneshot::Sender<Answer>,
-    method: Box<str>,
+    answer: oneshot::Sender<Reply>,
+    method: Arc<str>,
     since: Instant,
     progress: Option<mpsc::Sender<Progress>>,
     progressed: Option<Instant>,
+    /// Progress notices so far.
+    notices: u64,
     chain: Option<Arc<Chain>>,
     until: Instant,
     /// Calls made on behalf of this one; they end with it.
@@ -95,6 +97,24 @@ pub(crate) enum Answer {
         ending: Arc<Ending>,
         sent: bool,
     },
+}
+
+/// What wakes a caller.
+#[derive(Debug)]
+struct Reply {
+    answer: Answer,
+    notices: u64,
+}
+
+/// What is counted of a call, over all its attempts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Bytes of the request.
+    pub(crate) sent: u64,
+    /// Bytes of the result or the error.
+    pub(crate) received: u64,
+    /// Progress notices.
+    pub(crate) progress: u64,
 }
 
 /// One call to be made.
@@ -212,14 +232,27 @@ impl Session {
 
     /// Makes a call and waits for its one answer. Dropping the future cancels the call.
     pub(crate) async fn call(&self, call: Call<'_>) -> Result<Box<RawValue>, Failure> {
+        let name = call.method.into();
+        self.call_counted(call, name, &mut Tally::default()).await
+    }
+
+    /// The same, with a tally of what went back and forth. The method's name is taken as its caller
+    /// keeps it, so that no call makes a copy.
+    pub(crate) async fn call_counted(
+        &self,
+        call: Call<'_>,
+        name: Arc<str>,
+        tally: &mut Tally,
+    ) -> Result<Box<RawValue>, Failure> {
         let (answer, answered) = oneshot::channel();
         let now = clock::now();
         let waiter = Waiter {
             answer,
-            method: InFlight::name(call.method),
+            method: name,
             since: now,
             progress: call.progress.clone(),
             progressed: None,
+            notices: 0,
             chain: call.chain.clone(),
             until: call.until,
             children: Vec::new(),
@@ -232,9 +265,10 @@ impl Session {
                 }
                 Refusal::Closed => Failure::NotSent,
             })?;
-        let mut hold = Hold { session: self, id, stage: Stage::Unsent };
+        let mut hold = Hold { session: self, id, stage: Stage::Unsent, notices: 0 };
         let (params, outgoing) = self.load(id, &call)?;
         let frame = self.request(id, &call, params.as_deref().or(call.params), now)?;
+        tally.sent += length(&frame.bytes);
         let sent = self.outbound.send(frame, Bound::Counted).map_err(|error| match error {
             SendError::Full => {
                 count(&self.counters.overloaded);
@@ -251,13 +285,12 @@ impl Session {
         count(&self.counters.calls);
         hold.stage = Stage::Sent;
         // The streams of the parameters end with the call, however it ends.
-        let lasting = CancellationToken::new();
-        outgoing.start(&lasting);
-        let lasting = Arc::new(lasting.drop_guard());
+        let lasting = outgoing.start_guarded();
         let outcome = self.wait(&mut hold, answered, &call, now).await;
+        tally.note(&outcome, hold.notices);
         if outcome.is_err() {
             count(&self.counters.failed);
-        } else if let Some(luggage) = call.luggage {
+        } else if let (Some(luggage), Some(lasting)) = (call.luggage, lasting) {
             for intake in lock(&luggage.received).iter_mut() {
                 intake.call = Some(lasting.clone());
             }
@@ -286,7 +319,7 @@ impl Session {
     async fn wait(
         &self,
         hold: &mut Hold<'_>,
-        mut answered: oneshot::Receiver<Answer>,
+        mut answered: oneshot::Receiver<Reply>,
         call: &Call<'_>,
         started: Instant,
     ) -> Result<Box<RawValue>, Failure> {
@@ -297,9 +330,10 @@ impl Session {
         loop {
             tokio::select! {
                 biased;
-                answer = &mut answered => {
+                reply = &mut answered => {
                     hold.stage = Stage::Answered;
-                    return self.judge(answer, call, cancelling);
+                    hold.notices = reply.as_ref().map_or(0, |reply| reply.notices);
+                    return self.judge(reply.map(|reply| reply.answer), call, cancelling);
                 }
                 () = cancelled(call.cancel), if !cancelling => {
                     cancelling = true;
@@ -449,8 +483,7 @@ impl Session {
         }
         match claim {
             Claim::Waiting(waiter) => {
-                // A caller that has just gone away is no fault of the plugin.
-                waiter.answer.send(answer).ok();
+                waiter.tell(answer);
                 Claim::Waiting(())
             }
             Claim::Abandoned => Claim::Abandoned,
@@ -465,6 +498,7 @@ impl Session {
         let mut calls = lock(&self.calls);
         let Some(waiter) = calls.get_mut(id) else { return false };
         waiter.progressed = Some(clock::now());
+        waiter.notices += 1;
         if let Some(listener) = &waiter.progress
             && let Some(progress) = progress()
         {
@@ -552,13 +586,13 @@ impl Session {
         let mut lost = Vec::new();
         for id in unsent {
             if let Some(waiter) = calls.remove(id) {
-                waiter.answer.send(Answer::Lost { ending: ending.clone(), sent: false }).ok();
+                waiter.tell(Answer::Lost { ending: ending.clone(), sent: false });
             }
         }
         for waiter in calls.close() {
             let age = now.saturating_duration_since(waiter.since);
-            lost.push(InFlight { method: waiter.method, age });
-            waiter.answer.send(Answer::Lost { ending: ending.clone(), sent: true }).ok();
+            lost.push(InFlight { method: InFlight::name(&waiter.method), age });
+            waiter.tell(Answer::Lost { ending: ending.clone(), sent: true });
         }
         drop(calls);
         self.quiet.notify_waiters();
@@ -566,7 +600,31 @@ impl Session {
     }
 }
 
+impl Tally {
+    fn note(&mut self, outcome: &Result<Box<RawValue>, Failure>, notices: u64) {
+        self.progress += notices;
+        self.received += match outcome {
+            Ok(result) => length(result.get().as_bytes()),
+            Err(failure) => failure.length(),
+        };
+    }
+}
+
+impl Failure {
+    /// Bytes of the error, if the plugin answered with one.
+    fn length(&self) -> u64 {
+        let Self::Plugin(error) = self else { return 0 };
+        let data = error.data.as_deref().map_or("", RawValue::get);
+        length(error.message.as_bytes()) + length(data.as_bytes())
+    }
+}
+
 impl Waiter {
+    /// Wakes the caller. One who has just gone away is no fault of the plugin.
+    fn tell(self, answer: Answer) {
+        self.answer.send(Reply { answer, notices: self.notices }).ok();
+    }
+
     fn cancel_children(&self) {
         for child in &self.children {
             child.cancel();
@@ -588,6 +646,8 @@ struct Hold<'s> {
     session: &'s Session,
     id: CallId,
     stage: Stage,
+    /// Progress notices that came, once that is known.
+    notices: u64,
 }
 
 impl Hold<'_> {
@@ -606,6 +666,7 @@ impl Hold<'_> {
         self.stage = Stage::Answered;
         let abandoned = lock(&self.session.calls).abandon(self.id, clock::now());
         if let Some(waiter) = abandoned {
+            self.notices = waiter.notices;
             waiter.cancel_children();
             self.session.quiet.notify_waiters();
             if let Some(reason) = notice
@@ -629,6 +690,10 @@ impl Drop for Hold<'_> {
             Stage::Answered => {}
         }
     }
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 fn earlier(from: Instant, idle: Duration, until: Instant) -> Instant {

@@ -462,6 +462,16 @@ impl Outgoing {
         }
     }
 
+    /// Sets them going, if there are any. They end with what it gives.
+    pub(crate) fn start_guarded(self) -> Option<Arc<DropGuard>> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let until = CancellationToken::new();
+        self.start(&until);
+        Some(Arc::new(until.drop_guard()))
+    }
+
     /// Gives the sources back, by their names: the message was not sent.
     pub(crate) fn undo(self) -> Vec<(String, Source)> {
         self.0.into_iter().map(|(_, name, source)| (name, source)).collect()

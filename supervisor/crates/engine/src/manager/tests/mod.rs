@@ -4,6 +4,7 @@ mod calls;
 mod faults;
 mod ledger;
 mod lives;
+mod outcomes;
 mod questions;
 mod streams;
 

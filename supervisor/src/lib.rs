@@ -79,8 +79,8 @@ pub use plugbay_engine::{
     Access, CallBuilder, CallError, CallErrorKind, CallMetadata, CallReport, Caller,
     CancellationToken, Cause, ControlError, Counts, Deadline, Death, Enforcement, ErrorObject,
     Event, EventKind, Events, FileGrant, Generation, Hit, Holder, Host, HostBuilder, InFlight,
-    InstanceId, Items, Level, Limit, LogLevel, LogRecord, LogSource, Package, PluginStatus,
-    Progress, Reply, Skipped, StartError, StoreStatus, StreamKind, Upload, UploadError, Usage,
-    lifecycle, load, store,
+    InstanceId, InstanceStatus, Items, Level, Limit, LogLevel, LogRecord, LogSource, Muster,
+    Package, PluginStatus, Progress, Reply, Skipped, StartError, Stay, StoreStatus, StreamKind,
+    Upload, UploadError, Usage, lifecycle, load, store,
 };
 pub use plugbay_keeper::run_if_asked as init;

@@ -23,7 +23,8 @@ pub use lifecycle::identity::{Generation, InstanceId};
 pub use log::{LogRecord, LogSource};
 pub use manager::{
     CallBuilder, CallMetadata, CallReport, Caller, Counts, Event, EventKind, Events, Host,
-    HostBuilder, Items, PluginStatus, Reply, StoreStatus, Upload, UploadError,
+    HostBuilder, InstanceStatus, Items, Muster, PluginStatus, Reply, Stay, StoreStatus, Upload,
+    UploadError,
 };
 pub use plugin::death::{Cause, Death, InFlight, Usage};
 

@@ -2,7 +2,22 @@
 //!
 //! Nothing here knows tokio, a clock or a random number generator: events, instants and dice come
 //! in, states and effects go out. `manager` is who carries the effects out.
+//!
+//! [`slot`] is the life of one plugin name, [`instance`] that of one process of it, [`restart`] what
+//! becomes of a plugin after an end.
+
+use std::time::Duration;
 
 pub mod identity;
+pub mod instance;
 pub mod restart;
 pub mod slot;
+
+/// What a decision needs of the world: when it is taken, and chance.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Moment {
+    /// When, since whatever moment the caller counts from, by a clock that only goes forward.
+    pub now: Duration,
+    /// Chance, in `0.0..=1.0`: spreads delays, so that those who fell together do not rise together.
+    pub dice: f64,
+}

@@ -1,81 +1,82 @@
 //! The life of one plugin name: what is wanted, what is, and what must be done about it.
 //!
-//! A slot outlives its processes. Each process run in it is an instance, numbered from 1, never
-//! reused; every event from a process carries its instance, and an event of another instance
-//! changes nothing. Pure: [`Slot::step`] takes an event and returns effects; timers are armed by an
-//! effect and come back as an event, and only the timer armed last counts.
+//! A slot outlives its processes. It holds a few facts: what is wished, whether its gate lets
+//! automatic starts through, whether what it depends on is there, and its instances, each with a
+//! life of its own ([`super::instance`]). Each event changes a fact; then the slot does whatever
+//! brings its instances nearer to what is wanted: promotes a spare, starts what is missing. Where
+//! it is ([`State`]) follows from the facts and is kept nowhere.
 //!
-//! ```text
-//!            start                 ready                  stop
-//! IDLE ────────────► STARTING ──────────────► RUNNING ───────────┐
-//! STOPPED ──────────►   │ │                     │ │              ▼
-//! FAILED ───────────►   │ └──────dying──────────┘ └─────────► ENDING ──exited──► STOPPED (stay)
-//!                       │                                      │  │              STARTING (start)
-//!                       └── exited ──► judged ◄────exited──────┘  └─timer─► FENCED
-//!                                        │
-//!                                        ├──► BACKOFF ──timer──► STARTING
-//!                                        ├──► QUARANTINED ──timer──► STARTING (a trial)
-//!                                        ├──► STOPPED
-//!                                        └──► FAILED
-//! ```
+//! Pure: [`Slot::step`] takes an event and returns effects. An event of an instance that is gone
+//! changes nothing. A timer is armed by an effect and comes back as an event; arming it again
+//! replaces it.
 //!
-//! The stop ladder lives in ENDING: drain, `shutdown` request, end of input, SIGTERM, tree kill.
-//! Each rung has a bound, so a stop ends or is FENCED (the kernel holds a process that cannot be
-//! killed; nothing is started in its place until it is gone).
+//! What restrains a slot:
+//! - Never are more trees alive than places (instances and spares), those that cannot be killed
+//!   included. So a plugin with one place never runs twice.
+//! - Spares are started when all active instances are ready, so that they do not delay them.
+//! - One round of starts is judged once: deaths while the gate is shut already do not count again,
+//!   or an outage that takes eight instances at once would trip the breaker at once.
+//! - After a quarantine one instance is tried; the others follow when it has proved stable.
 
 use std::time::Duration;
 
 use super::{
-    identity::InstanceId,
+    Moment,
+    identity::{Generation, InstanceId},
+    instance::{self, Fitness, Instance, Ladder, Motive, Phase, Role, Rung},
     restart::{Exit, History, Policy, Verdict},
 };
 
-/// Names one armed timer; the one armed last is the only one that counts.
+/// Names a timer of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TimerId(u64);
-
-/// A rung of the stop ladder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rung {
-    /// No new calls; those in flight may finish.
-    Drain,
-    /// The plugin was asked to shut down.
-    Shutdown,
-    /// Its input was closed.
-    Eof,
-    /// It was sent SIGTERM.
-    Terminate,
-    /// Its whole tree is being killed.
-    Kill,
+pub enum Timer {
+    /// The gate is to be opened.
+    Gate,
+    /// It is to be seen how long nobody has called.
+    Rest,
+    /// What an instance waits for: its proof of stability, or the end of a rung.
+    Instance(InstanceId),
 }
 
-/// What follows when an instance has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// Stay down.
-    Stay,
-    /// Start the next instance at once.
-    Start,
-    /// Let the restart policy decide: nobody asked for this end.
-    Judge,
+/// Whether a slot that waits for others may hope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hope {
+    /// They are on their way up.
+    Coming,
+    /// One of them stays down until somebody changes something.
+    Lost,
+}
+
+/// Whether what a plugin depends on is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Needs {
+    /// All of it, or there is nothing.
+    Met,
+    /// Not all of it.
+    Missing(Hope),
 }
 
 /// Where a slot is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Not wanted yet: starts with the first call.
+    /// Not wanted yet, or not for a while: starts with the next call.
     Idle,
-    /// A process is being started and greeted.
+    /// Wanted, but what it depends on is not there.
+    Waiting(Hope),
+    /// Being started and greeted.
     Starting,
     /// Ready for calls.
     Running,
-    /// On its way down.
-    Ending {
-        /// How far down the ladder.
-        rung: Rung,
-        /// What follows.
-        next: Next,
-    },
+    /// Takes calls, but not as it should: too few instances, or they are not well.
+    Degraded,
+    /// On its way down, to be started again.
+    Restarting,
+    /// On its way down because nobody called for a while.
+    Resting,
+    /// On its way down for good.
+    Stopping,
+    /// Ended unasked; what follows is decided when all of it is gone.
+    Crashed,
     /// Failed; starts again when the delay has passed.
     Backoff {
         /// The delay.
@@ -90,11 +91,8 @@ pub enum State {
     Failed,
     /// Not wanted.
     Stopped,
-    /// Its last process cannot be killed; nothing starts until it is gone.
-    Fenced {
-        /// What follows when it is gone after all.
-        next: Next,
-    },
+    /// What is left of it cannot be killed; nothing starts until it is gone.
+    Fenced,
 }
 
 impl State {
@@ -103,16 +101,19 @@ impl State {
     pub fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle",
+            Self::Waiting(_) => "waiting",
             Self::Starting => "starting",
             Self::Running => "running",
-            Self::Ending { next: Next::Judge, .. } => "crashed",
-            Self::Ending { next: Next::Start, .. } => "restarting",
-            Self::Ending { next: Next::Stay, .. } => "stopping",
+            Self::Degraded => "degraded",
+            Self::Restarting => "restarting",
+            Self::Resting => "resting",
+            Self::Stopping => "stopping",
+            Self::Crashed => "crashed",
             Self::Backoff { .. } => "backoff",
             Self::Quarantined { .. } => "quarantined",
             Self::Failed => "failed",
             Self::Stopped => "stopped",
-            Self::Fenced { .. } => "fenced",
+            Self::Fenced => "fenced",
         }
     }
 
@@ -120,10 +121,34 @@ impl State {
     #[must_use]
     pub fn is_on_its_way_up(self) -> bool {
         match self {
-            Self::Idle | Self::Starting | Self::Running | Self::Backoff { .. } => true,
-            Self::Ending { next, .. } => next != Next::Stay,
-            Self::Quarantined { .. } | Self::Failed | Self::Stopped | Self::Fenced { .. } => false,
+            Self::Idle
+            | Self::Waiting(Hope::Coming)
+            | Self::Starting
+            | Self::Running
+            | Self::Degraded
+            | Self::Restarting
+            | Self::Resting
+            | Self::Crashed
+            | Self::Backoff { .. } => true,
+            Self::Waiting(Hope::Lost)
+            | Self::Stopping
+            | Self::Quarantined { .. }
+            | Self::Failed
+            | Self::Stopped
+            | Self::Fenced => false,
         }
+    }
+
+    /// Whether instances of it are up, well or not.
+    #[must_use]
+    pub fn is_up(self) -> bool {
+        matches!(self, Self::Running | Self::Degraded)
+    }
+
+    /// Whether a call is what it waits for.
+    #[must_use]
+    pub fn is_woken_by_calls(self) -> bool {
+        matches!(self, Self::Idle | Self::Resting)
     }
 
     /// Whether no process is left and none will be started without being asked.
@@ -131,12 +156,17 @@ impl State {
     pub fn is_at_rest(self) -> bool {
         match self {
             Self::Idle | Self::Failed | Self::Stopped => true,
-            Self::Starting
+            Self::Waiting(_)
+            | Self::Starting
             | Self::Running
-            | Self::Ending { .. }
+            | Self::Degraded
+            | Self::Restarting
+            | Self::Resting
+            | Self::Stopping
+            | Self::Crashed
             | Self::Backoff { .. }
             | Self::Quarantined { .. }
-            | Self::Fenced { .. } => false,
+            | Self::Fenced => false,
         }
     }
 }
@@ -146,7 +176,7 @@ impl State {
 pub enum Event {
     /// Somebody wants the plugin up. An operator's start is never refused and absolves its past.
     Start,
-    /// A call came for a plugin that was never wanted so far.
+    /// A call came for a plugin that nobody wanted so far, or for a while.
     Wanted,
     /// Somebody wants it down. A second stop skips to SIGTERM, a third to the tree kill.
     Stop,
@@ -154,171 +184,195 @@ pub enum Event {
     Restart,
     /// The plugin can never run as it is (its configuration is refused).
     Refuse,
+    /// What it depends on came or went.
+    Needs(Needs),
+    /// Nobody has called for this long; answers [`Timer::Rest`]. Zero while a call is in flight.
+    Rested(Duration),
     /// The handshake is done.
-    Ready {
-        /// Whose.
-        instance: InstanceId,
-    },
+    Ready(InstanceId),
+    /// It is as well as this now.
+    Fitness(InstanceId, Fitness),
     /// The main process is gone or was condemned; its tree is being killed.
-    Dying {
-        /// Whose.
-        instance: InstanceId,
-    },
+    Dying(InstanceId),
     /// The last call in flight was answered, while draining.
-    Drained {
-        /// Whose.
-        instance: InstanceId,
-    },
+    Drained(InstanceId),
     /// The plugin answered the `shutdown` request.
-    ShutDown {
-        /// Whose.
-        instance: InstanceId,
-    },
+    ShutDown(InstanceId),
     /// The whole tree is gone.
-    Exited {
-        /// Whose.
-        instance: InstanceId,
-        /// How the main process ended.
-        exit: Exit,
-    },
+    Exited(InstanceId, Exit),
     /// An armed timer is due.
-    Due(TimerId),
+    Due(Timer),
 }
 
 /// What must be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// Start a process as this instance.
-    Launch {
-        /// As which instance.
-        instance: InstanceId,
-    },
-    /// Say when no call is in flight.
-    Drain {
-        /// Whose.
-        instance: InstanceId,
-    },
-    /// Send the `shutdown` request and say when it is answered.
-    Shutdown {
-        /// Whose.
-        instance: InstanceId,
-    },
-    /// Close its input.
-    CloseInput {
-        /// Whose.
-        instance: InstanceId,
-    },
-    /// Send SIGTERM to the main process.
-    Terminate {
-        /// Whose.
-        instance: InstanceId,
-    },
-    /// Kill the whole tree.
-    Kill {
-        /// Whose.
-        instance: InstanceId,
-    },
-    /// Bring this timer back when the time has passed. Replaces any timer armed before.
-    Arm {
-        /// Which.
-        timer: TimerId,
-        /// When.
-        after: Duration,
-    },
+    Launch(InstanceId),
+    /// Carry out this rung of the stop ladder.
+    Descend(InstanceId, Rung),
+    /// Bring this timer back when the time has passed. Replaces it if it was armed before.
+    Arm(Timer, Duration),
+    /// Forget this timer, if it is armed.
+    Disarm(Timer),
     /// A process could not be killed: tell somebody.
-    Alert {
-        /// Whose.
-        instance: InstanceId,
-    },
+    Alert(InstanceId),
 }
 
-/// How long each rung of the stop ladder may take.
+/// What a slot goes by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ladder {
-    /// Calls in flight may finish.
-    pub drain: Duration,
-    /// From the `shutdown` request on.
-    pub shutdown: Duration,
-    /// From the end of input on.
-    pub eof: Duration,
-    /// From SIGTERM on.
-    pub terminate: Duration,
-    /// From the tree kill until the slot is fenced.
-    pub kill: Duration,
-    /// Between kills of a fenced tree.
-    pub fenced: Duration,
+pub struct Rules {
+    /// Processes that take calls.
+    pub instances: usize,
+    /// Processes kept ready to take the place of one that dies.
+    pub spares: usize,
+    /// Without a call for this long it is stopped until the next one.
+    pub idle_stop: Option<Duration>,
+    /// When it is started again.
+    pub policy: Policy,
+    /// How it is stopped.
+    pub ladder: Ladder,
 }
 
-impl Default for Ladder {
-    /// 30 s, 5 s, 2 s, 3 s, 5 s: 45 s in all; a fenced tree is killed again every 30 s.
+impl Default for Rules {
     fn default() -> Self {
         Self {
-            drain: Duration::from_secs(30),
-            shutdown: Duration::from_secs(5),
-            eof: Duration::from_secs(2),
-            terminate: Duration::from_secs(3),
-            kill: Duration::from_secs(5),
-            fenced: Duration::from_secs(30),
+            instances: 1,
+            spares: 0,
+            idle_stop: None,
+            policy: Policy::default(),
+            ladder: Ladder::default(),
         }
     }
 }
 
+/// What is wished of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    /// Nothing, until a call comes.
+    Nothing,
+    Up,
+    Down,
+}
+
+/// Whether automatic starts go through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    Open,
+    /// After a quarantine: one, to see whether it lasts.
+    Trial(Option<InstanceId>),
+    Backoff(Duration),
+    Quarantine(Duration),
+    /// The policy wants it to stay down.
+    Stopped,
+    /// It cannot run.
+    Failed,
+}
+
 /// The life of one plugin name.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Slot {
-    state: State,
-    instance: Option<InstanceId>,
+    rules: Rules,
+    wish: Wish,
+    gate: Gate,
+    needs: Needs,
+    instances: Vec<Instance>,
+    generation: Generation,
+    newest: Option<InstanceId>,
     history: History,
-    policy: Policy,
-    ladder: Ladder,
-    armed: Option<TimerId>,
-    timers: u64,
     restarts: u64,
-    now: Duration,
+    /// Instances that died unasked and were not replaced yet.
+    lost: u64,
+    /// Whether one died unasked since the slot was last whole.
+    wounded: bool,
+    /// Whether [`Timer::Rest`] is armed.
+    watched: bool,
 }
 
 impl Slot {
     /// A slot whose plugin is not wanted yet.
     #[must_use]
-    pub fn new(policy: Policy, ladder: Ladder) -> Self {
+    pub fn new(rules: Rules, needs: Needs) -> Self {
         Self {
-            state: State::Idle,
-            instance: None,
+            rules,
+            wish: Wish::Nothing,
+            gate: Gate::Open,
+            needs,
+            instances: Vec::new(),
+            generation: Generation::FIRST,
+            newest: None,
             history: History::default(),
-            policy,
-            ladder,
-            armed: None,
-            timers: 0,
             restarts: 0,
-            now: Duration::ZERO,
+            lost: 0,
+            wounded: false,
+            watched: false,
         }
     }
 
-    /// When the restart policy applies to this plugin, and what its exit statuses mean.
-    #[must_use]
-    pub fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
-    /// Tells the time, as a span since whatever moment the caller counts from. It is what the slow
-    /// breaker leaks by; nothing else here reads it.
-    pub fn tell_time(&mut self, now: Duration) {
-        self.now = now;
-    }
-
-    /// Where it is.
+    /// Where it is: what is ready counts first, then what moves, then what keeps it down.
     #[must_use]
     pub fn state(&self) -> State {
-        self.state
+        let any = |test: fn(&Instance) -> bool| self.instances.iter().any(test);
+        if self.serving() > 0 {
+            return if self.is_whole() { State::Running } else { State::Degraded };
+        }
+        if any(|instance| instance.phase() == Phase::Starting) {
+            return State::Starting;
+        }
+        if any(|instance| matches!(instance.phase(), Phase::Ending { .. })) {
+            return match self.wish {
+                Wish::Down => State::Stopping,
+                Wish::Nothing => State::Resting,
+                Wish::Up if any(|instance| instance.motive() == Motive::Unasked) => State::Crashed,
+                Wish::Up => State::Restarting,
+            };
+        }
+        if any(Instance::is_leaving) {
+            return State::Fenced;
+        }
+        match (self.wish, self.gate, self.needs) {
+            (Wish::Up | Wish::Nothing, Gate::Failed, _) => State::Failed,
+            (Wish::Down, ..) | (Wish::Up, Gate::Stopped, _) => State::Stopped,
+            (Wish::Nothing, ..) => State::Idle,
+            (Wish::Up, Gate::Backoff(delay), _) => State::Backoff { delay },
+            (Wish::Up, Gate::Quarantine(length), _) => State::Quarantined { length },
+            (Wish::Up, Gate::Open | Gate::Trial(_), Needs::Missing(hope)) => State::Waiting(hope),
+            // Not seen from outside: the step that leads here launches.
+            (Wish::Up, Gate::Open | Gate::Trial(_), Needs::Met) => State::Starting,
+        }
     }
 
-    /// The instance that runs, or ran last; `None` before the first.
+    /// Its processes, those that are on their way down included.
     #[must_use]
-    pub fn instance(&self) -> Option<InstanceId> {
-        self.instance
+    pub fn instances(&self) -> &[Instance] {
+        &self.instances
     }
 
-    /// How often the restart policy started it again.
+    /// Whether what it depends on is there, as far as it was told.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        self.needs
+    }
+
+    /// The version and configuration that is started.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The instance that was started last.
+    #[must_use]
+    pub fn newest(&self) -> Option<InstanceId> {
+        self.newest
+    }
+
+    /// What it goes by.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// How often the restart policy replaced an instance.
     #[must_use]
     pub fn restarts(&self) -> u64 {
         self.restarts
@@ -330,228 +384,290 @@ impl Slot {
         self.history.failures()
     }
 
-    /// Takes one event and says what must be done, in order. `dice` in `0.0..=1.0` spreads delays.
-    pub fn step(&mut self, event: Event, dice: f64) -> Vec<Effect> {
+    /// Takes one event and says what must be done, in order.
+    pub fn step(&mut self, event: Event, moment: Moment) -> Vec<Effect> {
         let mut effects = Vec::new();
         match event {
             Event::Start => self.start(&mut effects),
-            Event::Wanted if self.state == State::Idle => self.launch(&mut effects),
+            Event::Wanted if self.wish == Wish::Nothing && self.gate == Gate::Open => {
+                self.wish = Wish::Up;
+            }
             Event::Wanted => {}
             Event::Stop => self.stop(&mut effects),
             Event::Restart => self.restart(&mut effects),
-            Event::Refuse => self.refuse(),
-            Event::Ready { instance } if Some(instance) == self.instance => {
-                self.ready(&mut effects);
+            Event::Refuse if self.instances.is_empty() => self.shut(Gate::Failed, &mut effects),
+            Event::Refuse => {}
+            Event::Needs(needs) => self.needs = needs,
+            Event::Rested(rested) => self.rested(rested, &mut effects),
+            Event::Ready(id) => self.ready(id, &mut effects),
+            Event::Fitness(id, fitness) => {
+                self.pass(id, instance::Event::Fitness(fitness), &mut effects);
             }
-            Event::Dying { instance } if Some(instance) == self.instance => {
-                self.dying(&mut effects);
+            Event::Dying(id) => self.pass(id, instance::Event::Dying, &mut effects),
+            Event::Drained(id) => self.pass(id, instance::Event::Drained, &mut effects),
+            Event::ShutDown(id) => self.pass(id, instance::Event::ShutDown, &mut effects),
+            Event::Exited(id, exit) => self.exited(id, exit, moment, &mut effects),
+            Event::Due(Timer::Instance(id)) => {
+                self.pass(id, instance::Event::Due, &mut effects);
             }
-            Event::Drained { instance } if Some(instance) == self.instance => {
-                self.climb(Rung::Drain, &mut effects);
-            }
-            Event::ShutDown { instance } if Some(instance) == self.instance => {
-                self.climb(Rung::Shutdown, &mut effects);
-            }
-            Event::Exited { instance, exit } if Some(instance) == self.instance => {
-                self.exited(exit, dice, &mut effects);
-            }
-            Event::Ready { .. }
-            | Event::Dying { .. }
-            | Event::Drained { .. }
-            | Event::ShutDown { .. }
-            | Event::Exited { .. } => {}
-            Event::Due(timer) if self.armed == Some(timer) => self.due(&mut effects),
-            Event::Due(_) => {}
+            Event::Due(Timer::Gate) => self.open(),
+            // What is asked then is answered with `Rested`.
+            Event::Due(Timer::Rest) => {}
         }
+        self.settle(&mut effects);
         effects
     }
 
     fn start(&mut self, effects: &mut Vec<Effect>) {
-        match self.state {
-            State::Idle
-            | State::Stopped
-            | State::Failed
-            | State::Backoff { .. }
-            | State::Quarantined { .. } => {
-                self.history.absolve();
-                self.launch(effects);
-            }
-            State::Ending { rung, .. } => {
-                self.history.absolve();
-                self.state = State::Ending { rung, next: Next::Start };
-            }
-            State::Fenced { .. } => self.state = State::Fenced { next: Next::Start },
-            State::Starting | State::Running => {}
+        let leaving = self.instances.iter().any(Instance::is_leaving);
+        if self.wish == Wish::Up && self.gate == Gate::Open && !leaving {
+            return;
+        }
+        self.wish = Wish::Up;
+        self.absolve(effects);
+        // Those that leave are replaced when they are gone, however they came to it.
+        for id in self.those(Instance::is_leaving) {
+            self.pass(id, instance::Event::End, effects);
         }
     }
 
     fn stop(&mut self, effects: &mut Vec<Effect>) {
-        match self.state {
-            State::Idle
-            | State::Stopped
-            | State::Failed
-            | State::Backoff { .. }
-            | State::Quarantined { .. } => self.rest(State::Stopped),
-            State::Starting => self.enter(Rung::Terminate, Next::Stay, effects),
-            State::Running => self.enter(Rung::Drain, Next::Stay, effects),
-            State::Ending { rung, next: Next::Stay } => {
-                let further = if rung < Rung::Terminate { Rung::Terminate } else { Rung::Kill };
-                if further > rung {
-                    self.enter(further, Next::Stay, effects);
-                }
-            }
-            State::Ending { rung, next: Next::Start | Next::Judge } => {
-                self.state = State::Ending { rung, next: Next::Stay };
-            }
-            State::Fenced { .. } => self.state = State::Fenced { next: Next::Stay },
+        let again = self.wish == Wish::Down;
+        self.wish = Wish::Down;
+        self.open_for_good(effects);
+        let event = if again { instance::Event::Hasten } else { instance::Event::End };
+        for id in self.those(|_| true) {
+            self.pass(id, event, effects);
         }
     }
 
     fn restart(&mut self, effects: &mut Vec<Effect>) {
-        match self.state {
-            State::Starting => self.enter(Rung::Terminate, Next::Start, effects),
-            State::Running => {
-                self.history.absolve();
-                self.enter(Rung::Drain, Next::Start, effects);
-            }
-            State::Idle
-            | State::Stopped
-            | State::Failed
-            | State::Backoff { .. }
-            | State::Quarantined { .. }
-            | State::Ending { .. }
-            | State::Fenced { .. } => self.start(effects),
+        let present = self.those(|instance| !instance.is_leaving());
+        self.start(effects);
+        if present.is_empty() {
+            return;
+        }
+        if self.serving() > 0 {
+            self.absolve(effects);
+        } else {
+            self.open_for_good(effects);
+        }
+        for id in present {
+            self.pass(id, instance::Event::End, effects);
         }
     }
 
-    fn refuse(&mut self) {
-        if self.state.is_at_rest() {
-            self.rest(State::Failed);
+    fn rested(&mut self, rested: Duration, effects: &mut Vec<Effect>) {
+        let Some(enough) = self.rules.idle_stop.filter(|_| self.watched) else { return };
+        if rested < enough {
+            effects.push(Effect::Arm(Timer::Rest, enough - rested));
+            return;
+        }
+        self.wish = Wish::Nothing;
+        self.open_for_good(effects);
+        for id in self.those(|_| true) {
+            self.pass(id, instance::Event::End, effects);
         }
     }
 
-    fn ready(&mut self, effects: &mut Vec<Effect>) {
-        if self.state == State::Starting {
-            self.state = State::Running;
-            self.arm(self.history.stable_after(&self.policy), effects);
+    fn ready(&mut self, id: InstanceId, effects: &mut Vec<Effect>) {
+        if self.get(id).is_some_and(|instance| instance.phase() == Phase::Starting) {
+            self.pass(id, instance::Event::Ready, effects);
+            let proof = self.history.stable_after(&self.rules.policy);
+            effects.push(Effect::Arm(Timer::Instance(id), proof));
         }
     }
 
-    fn dying(&mut self, effects: &mut Vec<Effect>) {
-        match self.state {
-            State::Starting | State::Running => self.enter(Rung::Kill, Next::Judge, effects),
-            State::Ending { rung, next } if rung < Rung::Kill => {
-                self.enter(Rung::Kill, next, effects);
-            }
-            State::Ending { .. }
-            | State::Fenced { .. }
-            | State::Idle
-            | State::Stopped
-            | State::Failed
-            | State::Backoff { .. }
-            | State::Quarantined { .. } => {}
-        }
-    }
-
-    fn exited(&mut self, exit: Exit, dice: f64, effects: &mut Vec<Effect>) {
-        let next = match self.state {
-            State::Starting | State::Running => Next::Judge,
-            State::Ending { next, .. } | State::Fenced { next } => next,
-            State::Idle
-            | State::Stopped
-            | State::Failed
-            | State::Backoff { .. }
-            | State::Quarantined { .. } => return,
+    fn exited(&mut self, id: InstanceId, exit: Exit, moment: Moment, effects: &mut Vec<Effect>) {
+        let Some(place) = self.instances.iter().position(|instance| instance.id() == id) else {
+            return;
         };
-        match next {
-            Next::Stay => self.rest(State::Stopped),
-            Next::Start => self.launch(effects),
-            Next::Judge => match self.history.judge(&self.policy, exit, self.now, dice) {
-                Verdict::Start(delay) => {
-                    self.state = State::Backoff { delay };
-                    self.arm(delay, effects);
-                }
-                Verdict::Quarantine(length) => {
-                    self.state = State::Quarantined { length };
-                    self.arm(length, effects);
-                }
-                Verdict::Stop => self.rest(State::Stopped),
-                Verdict::Fail | Verdict::GiveUp => self.rest(State::Failed),
-            },
+        let gone = self.instances.remove(place);
+        effects.push(Effect::Disarm(Timer::Instance(id)));
+        if gone.motive() == Motive::Unasked && self.wish == Wish::Up {
+            self.lost = self.lost.saturating_add(1);
+            self.wounded = true;
+            self.judge(exit, moment, effects);
         }
     }
 
-    fn due(&mut self, effects: &mut Vec<Effect>) {
-        self.armed = None;
-        match self.state {
-            State::Running => self.history.stable(),
-            State::Backoff { .. } | State::Quarantined { .. } => {
-                self.restarts = self.restarts.saturating_add(1);
-                self.launch(effects);
-            }
-            State::Ending { rung: Rung::Kill, next } => {
-                self.state = State::Fenced { next };
-                effects.extend(self.instance.map(|instance| Effect::Alert { instance }));
-                self.arm(self.ladder.fenced, effects);
-            }
-            State::Ending { rung, .. } => self.climb(rung, effects),
-            State::Fenced { .. } => {
-                effects.extend(self.instance.map(|instance| Effect::Kill { instance }));
-                self.arm(self.ladder.fenced, effects);
-            }
-            State::Idle | State::Starting | State::Failed | State::Stopped => {}
+    fn judge(&mut self, exit: Exit, moment: Moment, effects: &mut Vec<Effect>) {
+        let last_word = matches!(exit, Exit::Permanent | Exit::Declined);
+        match self.gate {
+            Gate::Failed | Gate::Stopped => return,
+            Gate::Backoff(_) | Gate::Quarantine(_) if !last_word => return,
+            Gate::Backoff(_) | Gate::Quarantine(_) | Gate::Open | Gate::Trial(_) => {}
         }
-    }
-
-    /// One rung down, if the slot still stands on `from`.
-    fn climb(&mut self, from: Rung, effects: &mut Vec<Effect>) {
-        let State::Ending { rung, next } = self.state else { return };
-        if rung == from {
-            let below = match rung {
-                Rung::Drain => Rung::Shutdown,
-                Rung::Shutdown => Rung::Eof,
-                Rung::Eof => Rung::Terminate,
-                Rung::Terminate | Rung::Kill => Rung::Kill,
-            };
-            self.enter(below, next, effects);
-        }
-    }
-
-    fn enter(&mut self, rung: Rung, next: Next, effects: &mut Vec<Effect>) {
-        let Some(instance) = self.instance else { return };
-        self.state = State::Ending { rung, next };
-        let (effect, bound) = match rung {
-            Rung::Drain => (Effect::Drain { instance }, self.ladder.drain),
-            Rung::Shutdown => (Effect::Shutdown { instance }, self.ladder.shutdown),
-            Rung::Eof => (Effect::CloseInput { instance }, self.ladder.eof),
-            Rung::Terminate => (Effect::Terminate { instance }, self.ladder.terminate),
-            Rung::Kill => (Effect::Kill { instance }, self.ladder.kill),
+        let policy = &self.rules.policy;
+        let gate = match self.history.judge(policy, exit, moment.now, moment.dice) {
+            Verdict::Start(delay) => Gate::Backoff(delay),
+            Verdict::Quarantine(length) => Gate::Quarantine(length),
+            Verdict::Stop => Gate::Stopped,
+            Verdict::Fail | Verdict::GiveUp => Gate::Failed,
         };
-        effects.push(effect);
-        self.arm(bound, effects);
+        self.shut(gate, effects);
+    }
+
+    /// Hands an event to an instance, and takes what it answers as the slot's own.
+    fn pass(&mut self, id: InstanceId, event: instance::Event, effects: &mut Vec<Effect>) {
+        let Some(instance) = self.instances.iter_mut().find(|instance| instance.id() == id) else {
+            return;
+        };
+        for effect in instance.step(event, &self.rules.ladder) {
+            match effect {
+                instance::Effect::Descend(rung) => effects.push(Effect::Descend(id, rung)),
+                instance::Effect::Arm(after) => {
+                    effects.push(Effect::Arm(Timer::Instance(id), after));
+                }
+                instance::Effect::Alert => effects.push(Effect::Alert(id)),
+                instance::Effect::Stable => {
+                    self.history.stable();
+                    if self.gate == Gate::Trial(Some(id)) {
+                        self.gate = Gate::Open;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Brings the instances nearer to what is wanted.
+    fn settle(&mut self, effects: &mut Vec<Effect>) {
+        self.promote();
+        for _ in 0..self.missing() {
+            self.launch(effects);
+        }
+        if self.serving() >= self.rules.instances {
+            self.wounded = false;
+        }
+        let watch = self.rules.idle_stop.filter(|_| self.wish == Wish::Up && self.serving() > 0);
+        match watch {
+            Some(after) if !self.watched => effects.push(Effect::Arm(Timer::Rest, after)),
+            None if self.watched => effects.push(Effect::Disarm(Timer::Rest)),
+            Some(_) | None => {}
+        }
+        self.watched = watch.is_some();
+    }
+
+    /// Lets able spares take the places of active instances that are missing or unready.
+    fn promote(&mut self) {
+        let able = |instance: &&mut Instance| instance.role() == Role::Spare && instance.is_able();
+        while self.instances.iter().filter(|one| one.is_routable()).count() < self.rules.instances {
+            let full = self.serving() >= self.rules.instances;
+            let Some(spare) = self.instances.iter_mut().find(able) else { return };
+            spare.assign(Role::Active);
+            let unready = Phase::Ready(Fitness::Unready);
+            let relieved =
+                |one: &&mut Instance| one.role() == Role::Active && one.phase() == unready;
+            if full && let Some(unready) = self.instances.iter_mut().find(relieved) {
+                unready.assign(Role::Spare);
+            }
+        }
+        let unready = |one: &&mut Instance| one.role() == Role::Spare && one.is_ready();
+        while self.serving() < self.rules.instances {
+            // Better an unready one in its place than none: it may recover.
+            let Some(unready) = self.instances.iter_mut().find(unready) else { return };
+            unready.assign(Role::Active);
+        }
+    }
+
+    /// How many are to be started now.
+    fn missing(&self) -> usize {
+        if self.wish != Wish::Up || self.needs != Needs::Met {
+            return 0;
+        }
+        let (instances, spares) = (self.rules.instances, self.rules.spares);
+        let present = self.instances.iter().filter(|instance| !instance.is_leaving()).count();
+        let wanted = match self.gate {
+            Gate::Open if self.serving() >= instances => instances + spares,
+            Gate::Open => instances,
+            Gate::Trial(None) => present + 1,
+            Gate::Trial(Some(_))
+            | Gate::Backoff(_)
+            | Gate::Quarantine(_)
+            | Gate::Stopped
+            | Gate::Failed => 0,
+        };
+        let places = (instances + spares).saturating_sub(self.instances.len());
+        wanted.saturating_sub(present).min(places)
     }
 
     fn launch(&mut self, effects: &mut Vec<Effect>) {
-        let instance = self.instance.map_or(InstanceId::FIRST, InstanceId::next);
-        self.instance = Some(instance);
-        self.state = State::Starting;
-        self.armed = None;
-        effects.push(Effect::Launch { instance });
+        let id = self.newest.map_or(InstanceId::FIRST, InstanceId::next);
+        self.newest = Some(id);
+        self.instances.push(Instance::new(id, self.generation));
+        if self.gate == Gate::Trial(None) {
+            self.gate = Gate::Trial(Some(id));
+        }
+        if self.lost > 0 {
+            self.lost -= 1;
+            self.restarts = self.restarts.saturating_add(1);
+        }
+        effects.push(Effect::Launch(id));
     }
 
-    fn rest(&mut self, state: State) {
-        self.armed = None;
-        self.state = state;
+    /// The time of the gate has passed.
+    fn open(&mut self) {
+        match self.gate {
+            Gate::Backoff(_) => self.gate = Gate::Open,
+            Gate::Quarantine(_) => self.gate = Gate::Trial(None),
+            Gate::Open | Gate::Trial(_) | Gate::Stopped | Gate::Failed => {}
+        }
     }
 
-    fn arm(&mut self, after: Duration, effects: &mut Vec<Effect>) {
-        self.timers += 1;
-        let timer = TimerId(self.timers);
-        self.armed = Some(timer);
-        effects.push(Effect::Arm { timer, after });
+    fn shut(&mut self, gate: Gate, effects: &mut Vec<Effect>) {
+        match (self.gate, gate) {
+            (_, Gate::Backoff(after) | Gate::Quarantine(after)) => {
+                effects.push(Effect::Arm(Timer::Gate, after));
+            }
+            (Gate::Backoff(_) | Gate::Quarantine(_), _) => {
+                effects.push(Effect::Disarm(Timer::Gate));
+            }
+            (Gate::Open | Gate::Trial(_) | Gate::Stopped | Gate::Failed, _) => {}
+        }
+        self.gate = gate;
+    }
+
+    /// Opens the gate whatever it was shut for.
+    fn open_for_good(&mut self, effects: &mut Vec<Effect>) {
+        self.shut(Gate::Open, effects);
+        self.lost = 0;
+        self.wounded = false;
+    }
+
+    /// The same, and nothing that was counts any more.
+    fn absolve(&mut self, effects: &mut Vec<Effect>) {
+        self.open_for_good(effects);
+        self.history.absolve();
+    }
+
+    /// Active instances that are ready, well or not.
+    fn serving(&self) -> usize {
+        let ready = |one: &&Instance| one.role() == Role::Active && one.is_ready();
+        self.instances.iter().filter(ready).count()
+    }
+
+    /// Whether all is as it should be, or at least nothing was lost.
+    fn is_whole(&self) -> bool {
+        let well = |one: &Instance| match one.phase() {
+            Phase::Ready(fitness) => one.role() == Role::Spare || fitness == Fitness::Fit,
+            Phase::Unkillable { .. } => false,
+            Phase::Starting | Phase::Ending { .. } => true,
+        };
+        !self.wounded && self.instances.iter().all(well)
+    }
+
+    fn get(&self, id: InstanceId) -> Option<&Instance> {
+        self.instances.iter().find(|instance| instance.id() == id)
+    }
+
+    fn those(&self, test: fn(&Instance) -> bool) -> Vec<InstanceId> {
+        self.instances.iter().filter(|one| test(one)).map(Instance::id).collect()
     }
 }
 
 #[cfg(test)]
-#[path = "slot_tests.rs"]
+mod model;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

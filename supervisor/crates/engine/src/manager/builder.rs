@@ -18,22 +18,25 @@ use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    directory::{Command, Directory, Entry, Route},
+    directory::{Command, Directory, Entry, Route, Used},
     errand::Waiting,
     event,
     history::History,
-    host::Host,
+    host::{Host, News},
     launch::{Kitchen, Recipe},
     ledger::Ledger,
     method::Catalog,
+    plug::Plug,
     service::{Caller, Desk, Methods},
-    table::{Plug, Table},
+    status::Muster,
+    table::Table,
 };
 use crate::{
+    clock,
     error::StartError,
     lifecycle::{
         restart::Policy,
-        slot::{Slot, State},
+        slot::{Needs, Slot},
     },
     link::{Launcher, keeper::Keeper},
     log::{LogRecord, LogSink},
@@ -59,7 +62,7 @@ pub struct HostBuilder {
     methods: Methods,
     taken: Option<String>,
     eager: bool,
-    drain: Duration,
+    drain: Option<Duration>,
     tune: Option<fn(&mut Policy)>,
     environment: Option<Vec<(OsString, OsString)>>,
     name: Peer,
@@ -81,7 +84,7 @@ impl HostBuilder {
             methods: Methods::default(),
             taken: None,
             eager: true,
-            drain: Duration::from_secs(30),
+            drain: None,
             tune: None,
             environment: None,
             name: Peer {
@@ -144,10 +147,11 @@ impl HostBuilder {
         self
     }
 
-    /// How long calls in flight may take to finish when a plugin is stopped. 30 s by default.
+    /// How long calls in flight may take to finish when a plugin is stopped, whatever its manifest
+    /// says.
     #[must_use]
     pub fn drain(mut self, drain: Duration) -> Self {
-        self.drain = drain;
+        self.drain = Some(drain);
         self
     }
 
@@ -265,15 +269,16 @@ impl HostBuilder {
     ) -> Host {
         let environment = self.environment.clone().unwrap_or_else(|| std::env::vars_os().collect());
         let unresolved = unresolved(&packages);
-        let plugs: Vec<(Plug, Arc<Entry>)> = packages
+        let plugs: BTreeMap<Arc<str>, Plug> = packages
             .into_iter()
             .map(|package| {
                 let reason = unresolved.get(package.manifest.plugin.name.as_str()).cloned();
-                self.plug(package, home(&environment), reason)
+                let plug = self.plug(package, home(&environment), reason);
+                (plug.entry.name.clone(), plug)
             })
             .collect();
         let (commands, queue) = mpsc::channel::<Command>(COMMANDS);
-        let entries = plugs.iter().map(|(_, entry)| (entry.name.clone(), entry.clone())).collect();
+        let entries = plugs.iter().map(|(name, plug)| (name.clone(), plug.entry.clone())).collect();
         let directory = Arc::new(Directory {
             entries,
             commands,
@@ -298,21 +303,17 @@ impl HostBuilder {
         };
         let (events, _) = broadcast::channel(event::KEPT);
         let weak = events.downgrade();
-        let plugs = plugs.into_iter().map(|(plug, _)| plug).collect();
-        let mut table = Table::new(plugs, kitchen, queue, events);
+        let (muster, mustered) = watch::channel(Muster::default());
+        let mut table = Table::new(plugs, kitchen, queue, events, muster);
         table.open(self.eager);
         let abandoned = CancellationToken::new();
         let task = table.run(directory.clone(), abandoned.clone());
         TaskTracker::new().spawn(task);
-        Host::new(directory, weak, skipped, ledger, abandoned.drop_guard())
+        let news = News { events: weak, muster: mustered };
+        Host::new(directory, news, skipped, ledger, abandoned.drop_guard())
     }
 
-    fn plug(
-        &self,
-        package: Package,
-        home: Option<PathBuf>,
-        unresolved: Option<String>,
-    ) -> (Plug, Arc<Entry>) {
+    fn plug(&self, package: Package, home: Option<PathBuf>, unresolved: Option<String>) -> Plug {
         let manifest = Arc::new(package.manifest);
         let name: Arc<str> = manifest.plugin.name.as_str().into();
         let given = self.configs.get(&*name).cloned();
@@ -337,19 +338,13 @@ impl HostBuilder {
         if let Some(tune) = self.tune {
             tune(&mut policy);
         }
-        let slot = Slot::new(policy, recipe.ladder(self.drain));
-        let (sender, route) = watch::channel(Route {
-            state: State::Idle,
-            instance: None,
-            session: None,
-            hello: None,
-            reason: "".into(),
-        });
+        let slot = Slot::new(recipe.rules(policy, self.drain), Needs::Met);
+        let (sender, route) = watch::channel(Route::nowhere(slot.state()));
         let (catalog, waiting) = (Catalog::new(&manifest), Waiting::new(&manifest));
-        let history = History::default();
-        let entry = Entry { name, manifest, config, route, counters, catalog, history, waiting };
-        let entry = Arc::new(entry);
-        (Plug::new(entry.clone(), recipe, slot, sender, refused), entry)
+        let (history, used) = (History::default(), Used::new(clock::now()));
+        let entry =
+            Entry { name, manifest, config, route, counters, catalog, history, waiting, used };
+        Plug::new(Arc::new(entry), recipe, slot, sender, refused)
     }
 }
 

@@ -3,7 +3,14 @@
 //! The set of plugins is fixed when the host starts; the routes change. A route is read without
 //! asking the table's task, so that a call costs no hop.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use plugbay_manifest::Manifest;
 use plugbay_protocol::handshake::{Hello, Peer};
@@ -24,14 +31,42 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
     pub(crate) state: State,
-    /// The process that runs, or ran last.
-    pub(crate) instance: Option<InstanceId>,
-    /// Who answers, if somebody does.
-    pub(crate) session: Option<Arc<Session>>,
-    /// What it said of itself.
+    /// The process that was started last.
+    pub(crate) newest: Option<InstanceId>,
+    /// Who answers: the active instances that are ready.
+    pub(crate) sessions: Arc<[Arc<Session>]>,
+    /// What one of them said of itself.
     pub(crate) hello: Option<Arc<Hello>>,
     /// Why it is in this state.
     pub(crate) reason: Arc<str>,
+}
+
+impl Route {
+    /// Before anything is started.
+    pub(crate) fn nowhere(state: State) -> Self {
+        let (sessions, reason) = (Arc::new([]), "".into());
+        Self { state, newest: None, sessions, hello: None, reason }
+    }
+
+    /// Whom to call: of those that did not turn this call away before, the one with the fewest
+    /// calls in flight. Among equals chance decides, so that each gets its share.
+    pub(crate) fn pick(&self, passed: &[InstanceId]) -> Option<&Arc<Session>> {
+        let open = |session: &&Arc<Session>| !passed.contains(&session.label.instance);
+        match &*self.sessions {
+            [] => None,
+            [only] => Some(only).filter(open),
+            several => {
+                let (late, early) = several.split_at(fastrand::usize(..several.len()));
+                early.iter().chain(late).filter(open).min_by_key(|session| session.busy())
+            }
+        }
+    }
+
+    /// Whether it leads to exactly these.
+    pub(crate) fn leads_to(&self, sessions: &[Arc<Session>]) -> bool {
+        self.sessions.len() == sessions.len()
+            && self.sessions.iter().zip(sessions).all(|(one, other)| Arc::ptr_eq(one, other))
+    }
 }
 
 /// One plugin, as callers see it.
@@ -45,12 +80,39 @@ pub(crate) struct Entry {
     pub(crate) catalog: Catalog,
     pub(crate) history: History,
     pub(crate) waiting: Waiting,
+    pub(crate) used: Used,
+}
+
+/// When a plugin was called last. Written by every call, read now and then.
+#[derive(Debug)]
+pub(crate) struct Used {
+    epoch: Instant,
+    nanos: AtomicU64,
+}
+
+impl Used {
+    /// Never, so far.
+    pub(crate) fn new(epoch: Instant) -> Self {
+        Self { epoch, nanos: AtomicU64::new(0) }
+    }
+
+    /// It is called.
+    pub(crate) fn note(&self, now: Instant) {
+        let nanos = now.saturating_duration_since(self.epoch).as_nanos();
+        self.nanos.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long ago that was.
+    pub(crate) fn ago(&self, now: Instant) -> Duration {
+        let last = Duration::from_nanos(self.nanos.load(Ordering::Relaxed));
+        now.saturating_duration_since(self.epoch).saturating_sub(last)
+    }
 }
 
 /// What the table's task is asked to do.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// A call came for an idle plugin.
+    /// A call came for a plugin that waits for one.
     Wanted(Arc<str>),
     /// Start, stop or restart; answered when the slot has taken it.
     Control(Arc<str>, Wish, oneshot::Sender<()>),

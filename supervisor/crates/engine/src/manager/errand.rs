@@ -106,19 +106,20 @@ impl<'a> Errand<'a> {
     ) -> Result<Box<RawValue>, CallError> {
         let idle = self.idle.unwrap_or(course.method.idle);
         let until = self.until.unwrap_or(course.notes.started + CAP);
-        let mut past: Option<InstanceId> = None;
+        let mut passed: Vec<InstanceId> = Vec::new();
         let repeats = self.may_repeat(&course.method);
         let mut lost: Option<CallError> = None;
         loop {
-            if let Some(session) = pick(course.entry, past) {
-                past = Some(session.label.instance);
+            if let Some(session) = pick(course.entry, &passed) {
+                passed.push(session.label.instance);
                 let outcome = self.attempt(&session, course, idle, until).await;
                 let failed = |kind| CallError::new(self.plugin, self.method, kind);
                 match outcome {
                     Ok(result) => return Ok(result),
-                    Err(Setback::NotTaken) => {}
+                    Err(Setback::NotTaken) => continue,
                     Err(Setback::Lost(kind)) if lost.is_none() && repeats && !self.given_up() => {
                         lost = Some(failed(kind).of(&session.label));
+                        continue;
                     }
                     Err(Setback::Lost(kind) | Setback::Final(kind)) => {
                         return Err(failed(kind).of(&session.label));
@@ -126,7 +127,7 @@ impl<'a> Errand<'a> {
                     Err(Setback::Refused(kind)) => return Err(lost.unwrap_or(failed(kind))),
                 }
             }
-            let wait = Wait { past, idle, until, again: lost.is_some() };
+            let wait = Wait { passed: &passed, idle, until, again: lost.is_some() };
             let waiting = clock::now();
             let waited = self.await_route(directory, course.entry, wait).await;
             course.notes.waited += clock::now().saturating_duration_since(waiting);
@@ -192,7 +193,7 @@ impl<'a> Errand<'a> {
         &self,
         directory: &Directory,
         entry: &Entry,
-        wait: Wait,
+        wait: Wait<'_>,
     ) -> Result<(), CallError> {
         let failed = |kind| CallError::new(self.plugin, self.method, kind);
         let _place = entry.waiting.enter(wait.again).ok_or_else(|| {
@@ -237,7 +238,7 @@ impl<'a> Errand<'a> {
         let said = known.iter().any(|name| name == self.method)
             || (known.is_empty() && !words::is_reserved(self.method));
         if said {
-            return Ok(entry.catalog.undeclared(self.method, route.session.is_some()));
+            return Ok(entry.catalog.undeclared(self.method, !route.sessions.is_empty()));
         }
         Err(CallError::new(self.plugin, self.method, CallErrorKind::UnknownMethod { known }))
     }
@@ -313,10 +314,9 @@ impl From<Failure> for Setback {
     }
 }
 
-/// The process that takes the next call, unless it is the one that did not.
-fn pick(entry: &Entry, past: Option<InstanceId>) -> Option<Arc<Session>> {
-    let up = entry.route.borrow().session.clone();
-    up.filter(|session| Some(session.label.instance) > past)
+/// The process that takes the next call, of those that did not turn it away.
+fn pick(entry: &Entry, passed: &[InstanceId]) -> Option<Arc<Session>> {
+    entry.route.borrow().pick(passed).cloned()
 }
 
 /// Callers that wait for a plugin to come up: as many as it will take once it is, so that nobody
@@ -341,31 +341,31 @@ impl Waiting {
 
 /// What is waited for, and how long.
 #[derive(Debug, Clone, Copy)]
-struct Wait {
-    /// The instance that did not take the call.
-    past: Option<InstanceId>,
+struct Wait<'w> {
+    /// The instances that did not take the call.
+    passed: &'w [InstanceId],
     idle: Duration,
     until: Instant,
     /// Whether it was sent before.
     again: bool,
 }
 
-/// Waits for an instance after `past`, waking an idle plugin; ends when there is no hope.
+/// Waits for an instance that did not turn the call away, waking an idle plugin; ends when there is no hope.
 ///
 /// A start has a deadline of its own, so while one is under way the call's silence is not counted:
 /// only its cap ends the wait. Between starts the caller's patience ends it, which is as long as the
 /// call may be silent, and at least as long as a start may take.
-async fn hope(directory: &Directory, entry: &Entry, wait: Wait) -> Result<(), CallErrorKind> {
+async fn hope(directory: &Directory, entry: &Entry, wait: Wait<'_>) -> Result<(), CallErrorKind> {
     let mut route = entry.route.clone();
     let begun = clock::now();
     let patience = wait.idle.max(entry.manifest.supervision.start_timeout);
     let patience = begun.checked_add(patience).map_or(wait.until, |due| due.min(wait.until));
     loop {
         let seen = route.borrow_and_update().clone();
-        if seen.session.as_ref().is_some_and(|session| Some(session.label.instance) > wait.past) {
+        if seen.pick(wait.passed).is_some() {
             return Ok(());
         }
-        if seen.state == State::Idle {
+        if seen.state.is_woken_by_calls() {
             let wanted = directory.commands.send(Command::Wanted(entry.name.clone()));
             wanted.await.map_err(|_closed| CallErrorKind::ShuttingDown)?;
         } else if !seen.state.is_on_its_way_up() {

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use tokio::sync::broadcast;
 
+use super::status::Muster;
 use crate::{lifecycle::identity::InstanceId, plugin::death::Death};
 
 /// Events kept for a subscriber that does not keep up.
@@ -38,6 +39,8 @@ pub enum EventKind {
     Died(Arc<Death>),
     /// A process of it cannot be killed.
     Fenced,
+    /// It is one of those that start with the host, and has come up now, or failed to.
+    Mustered(Muster),
 }
 
 /// A subscription to [`Event`]s.

@@ -6,7 +6,7 @@ use plugbay_manifest::Skipped;
 use plugbay_sandbox::Enforcement;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::DropGuard;
 
 use super::{
@@ -17,12 +17,12 @@ use super::{
     event::{Event, Events},
     ledger::{Ledger, StoreStatus},
     report::CallReport,
-    status::PluginStatus,
+    status::{Muster, PluginStatus},
 };
 use crate::{
     clock,
     error::{CallError, CallErrorKind, ControlError},
-    lifecycle::slot::State,
+    lifecycle::slot::{Hope, State},
     plugin::{death::Death, session::Failure},
 };
 
@@ -36,22 +36,29 @@ pub struct Host {
 #[derive(Debug)]
 struct Inner {
     directory: Arc<Directory>,
-    events: broadcast::WeakSender<Event>,
+    news: News,
     skipped: Vec<Skipped>,
     ledger: Ledger,
     /// Dropped with the last clone; the table's task then ends everything.
     _hold: DropGuard,
 }
 
+/// What the table's task tells without being asked.
+#[derive(Debug)]
+pub(crate) struct News {
+    pub(crate) events: broadcast::WeakSender<Event>,
+    pub(crate) muster: watch::Receiver<Muster>,
+}
+
 impl Host {
     pub(crate) fn new(
         directory: Arc<Directory>,
-        events: broadcast::WeakSender<Event>,
+        news: News,
         skipped: Vec<Skipped>,
         ledger: Ledger,
         hold: DropGuard,
     ) -> Self {
-        Self { inner: Arc::new(Inner { directory, events, skipped, ledger, _hold: hold }) }
+        Self { inner: Arc::new(Inner { directory, news, skipped, ledger, _hold: hold }) }
     }
 
     /// A host to be configured and started.
@@ -110,7 +117,8 @@ impl Host {
         let entry = self.inner.directory.find(plugin, method)?;
         let route = entry.route.borrow().clone();
         let fail = |kind| CallError::new(plugin, method, kind);
-        let Some(session) = &route.session else { return Err(fail(down(&route))) };
+        let Some(session) = route.pick(&[]) else { return Err(fail(down(&route))) };
+        entry.used.note(clock::now());
         session.notify(method, params).map_err(|failure| {
             fail(match failure {
                 Failure::Overloaded(what) => CallErrorKind::Overloaded { what },
@@ -138,6 +146,13 @@ impl Host {
     /// How one plugin is.
     pub async fn plugin(&self, plugin: &str) -> Option<PluginStatus> {
         self.plugins().await.into_iter().find(|status| *status.name == *plugin)
+    }
+
+    /// How far the plugins are that start with the host: so many up, of so many. Changes are told
+    /// as [`EventKind::Mustered`](super::EventKind::Mustered).
+    #[must_use]
+    pub fn muster(&self) -> Muster {
+        *self.inner.news.muster.borrow()
     }
 
     /// The directories that looked like plugins and were not taken, with the reason.
@@ -179,7 +194,7 @@ impl Host {
     /// Follows what happens to plugins from now on.
     #[must_use]
     pub fn subscribe(&self) -> Events {
-        let receiver = match self.inner.events.upgrade() {
+        let receiver = match self.inner.news.events.upgrade() {
             Some(sender) => sender.subscribe(),
             None => broadcast::channel(1).1,
         };
@@ -202,14 +217,11 @@ impl Host {
     /// # Errors
     /// When it is unknown, or the kernel cannot kill it.
     pub async fn stop_plugin(&self, plugin: &str) -> Result<(), ControlError> {
-        self.control(plugin, Wish::Down, |name, route| match route.state {
-            State::Fenced { .. } => Some(Err(ControlError::Fenced(name.to_owned()))),
-            State::Idle | State::Failed | State::Stopped => Some(Ok(())),
-            State::Starting
-            | State::Running
-            | State::Ending { .. }
-            | State::Backoff { .. }
-            | State::Quarantined { .. } => None,
+        self.control(plugin, Wish::Down, |name, route| {
+            if route.state == State::Fenced {
+                return Some(Err(ControlError::Fenced(name.to_owned())));
+            }
+            route.state.is_at_rest().then_some(Ok(()))
         })
         .await
     }
@@ -219,9 +231,9 @@ impl Host {
     /// # Errors
     /// When it is unknown, or did not come up.
     pub async fn restart_plugin(&self, plugin: &str) -> Result<(), ControlError> {
-        let before = self.entry(plugin)?.route.borrow().instance;
+        let before = self.entry(plugin)?.route.borrow().newest;
         self.control(plugin, Wish::Again, |name, route| {
-            let settled = route.instance > before || route.state.is_at_rest();
+            let settled = route.newest > before || route.state.is_at_rest();
             if settled { up(name, route) } else { None }
         })
         .await
@@ -232,16 +244,8 @@ impl Host {
     pub async fn settled(&self) {
         for entry in self.inner.directory.entries.values() {
             let mut route = entry.route.clone();
-            let settled = |route: &Route| match route.state {
-                State::Starting | State::Ending { .. } => false,
-                State::Running => route.session.is_some(),
-                State::Idle
-                | State::Backoff { .. }
-                | State::Quarantined { .. }
-                | State::Failed
-                | State::Stopped
-                | State::Fenced { .. } => true,
-            };
+            let name = &entry.name;
+            let settled = |route: &Route| route.state == State::Idle || up(name, route).is_some();
             // A closed route has settled for good.
             drop(route.wait_for(settled).await);
         }
@@ -280,13 +284,22 @@ impl Host {
 /// Whether the plugin takes calls, or why not.
 fn up(plugin: &str, route: &Route) -> Option<Result<(), ControlError>> {
     match route.state {
-        State::Running if route.session.is_some() => Some(Ok(())),
-        State::Starting | State::Running | State::Ending { .. } | State::Idle => None,
-        State::Backoff { .. }
+        State::Running | State::Degraded if !route.sessions.is_empty() => Some(Ok(())),
+        State::Idle
+        | State::Waiting(Hope::Coming)
+        | State::Starting
+        | State::Running
+        | State::Degraded
+        | State::Restarting
+        | State::Resting
+        | State::Stopping
+        | State::Crashed => None,
+        State::Waiting(Hope::Lost)
+        | State::Backoff { .. }
         | State::Quarantined { .. }
         | State::Failed
         | State::Stopped
-        | State::Fenced { .. } => Some(Err(ControlError::NotStarted {
+        | State::Fenced => Some(Err(ControlError::NotStarted {
             plugin: plugin.to_owned(),
             state: route.state.name(),
             reason: route.reason.to_string(),

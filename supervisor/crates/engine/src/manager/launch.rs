@@ -16,8 +16,9 @@ use super::{ledger::Ledger, sdk};
 use crate::{
     lifecycle::{
         identity::Generation,
+        instance::Ladder,
         restart::{Exit, Mode, Policy},
-        slot::Ladder,
+        slot::Rules,
     },
     link::Launcher,
     log::LogSink,
@@ -176,8 +177,21 @@ impl Recipe {
         }
     }
 
+    /// What its slot goes by.
+    pub(crate) fn rules(&self, policy: Policy, drain: Option<Duration>) -> Rules {
+        let asked = &self.manifest.supervision;
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        Rules {
+            instances: count(asked.instances).max(1),
+            spares: count(asked.spares),
+            idle_stop: asked.idle_stop,
+            policy,
+            ladder: self.ladder(drain.unwrap_or(asked.drain_timeout)),
+        }
+    }
+
     /// How the plugin is stopped: its `stop_timeout` is shared out as the default's ten seconds are.
-    pub(crate) fn ladder(&self, drain: Duration) -> Ladder {
+    fn ladder(&self, drain: Duration) -> Ladder {
         let tenth = self.manifest.supervision.stop_timeout / 10;
         Ladder {
             drain,

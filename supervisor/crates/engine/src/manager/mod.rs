@@ -21,12 +21,15 @@ mod host;
 mod launch;
 mod ledger;
 mod method;
+mod needs;
+mod plug;
 mod report;
 mod sdk;
 mod service;
 mod status;
 mod stream;
 mod table;
+mod wheel;
 
 pub use builder::HostBuilder;
 pub use call::CallBuilder;
@@ -35,7 +38,7 @@ pub use host::Host;
 pub use ledger::StoreStatus;
 pub use report::{CallMetadata, CallReport};
 pub use service::Caller;
-pub use status::{Counts, PluginStatus};
+pub use status::{Counts, InstanceStatus, Muster, PluginStatus, Stay};
 pub use stream::{Items, Reply, Upload, UploadError};
 
 #[cfg(test)]

@@ -177,6 +177,7 @@ impl<'c> Course<'c> {
     ) -> Result<Self, CallError> {
         let entry = directory.find(errand.plugin, errand.method)?;
         let method = errand.check(entry)?;
+        entry.used.note(started);
         Ok(Self { entry, method, notes: Notes::new(started), errand, ended: false })
     }
 

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use plugbay_sandbox::Enforcement;
@@ -23,24 +23,28 @@ pub struct PluginStatus {
     pub name: Arc<str>,
     /// Its version, as its manifest says.
     pub version: String,
-    /// Its slot's state: `idle starting running restarting stopping crashed backoff quarantined
-    /// failed stopped fenced`.
+    /// Its slot's state: `idle waiting starting running degraded restarting resting stopping crashed
+    /// backoff quarantined failed stopped fenced`.
     pub state: &'static str,
     /// Since when.
     pub since: SystemTime,
     /// Why, if there is something to say.
     pub reason: Arc<str>,
+    /// How long it is until it is started again, in backoff or quarantine.
+    pub starts_in: Option<Duration>,
     /// Which version and configuration it is.
     pub generation: Generation,
-    /// The process that runs, or ran last; `None` before the first.
+    /// The process that was started last; `None` before the first.
     pub instance: Option<InstanceId>,
-    /// Its process id, while it runs.
+    /// Its processes, those on their way down included.
+    pub instances: Vec<InstanceStatus>,
+    /// The process id of the first of them that has one.
     pub pid: Option<u32>,
-    /// How often the restart policy started it again.
+    /// How often the restart policy started a process again.
     pub restarts: u64,
     /// Failures in a row, without stability between them.
     pub failures: u32,
-    /// Calls in flight.
+    /// Calls in flight, in all its processes.
     pub in_flight: usize,
     /// How the last process ended.
     pub last_death: Option<Arc<Death>>,
@@ -48,6 +52,60 @@ pub struct PluginStatus {
     pub enforcement: Option<Arc<Enforcement>>,
     /// What happened on its pipes, over all its processes.
     pub counts: Counts,
+    /// The states it was in lately, the present one last.
+    pub stays: Vec<Stay>,
+}
+
+/// How far the plugins are that start with their host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Muster {
+    /// So many are to be started.
+    pub of: usize,
+    /// So many of them have come up.
+    pub up: usize,
+    /// So many have not at the first attempt; they may yet.
+    pub failed: usize,
+}
+
+impl Muster {
+    /// Whether every one of them has come up, or failed to.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.up + self.failed >= self.of
+    }
+}
+
+/// One process at one moment.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct InstanceStatus {
+    /// Which.
+    pub instance: InstanceId,
+    /// Of which version and configuration.
+    pub generation: Generation,
+    /// `active`: it takes calls when it is ready; `spare`: when an active one is lost.
+    pub role: &'static str,
+    /// `starting ready ailing unready draining stopping dying unkillable`.
+    pub state: &'static str,
+    /// When it was started.
+    pub since: SystemTime,
+    /// Its process id, once it runs.
+    pub pid: Option<u32>,
+    /// Calls in flight.
+    pub in_flight: usize,
+}
+
+/// A state that a plugin was in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stay {
+    /// Which.
+    pub state: &'static str,
+    /// Since when.
+    pub since: SystemTime,
+    /// Why, if there is something to say.
+    pub why: Arc<str>,
 }
 
 /// What happened on a plugin's pipes, over all its processes.

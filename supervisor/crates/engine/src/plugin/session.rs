@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -190,6 +190,8 @@ pub(crate) struct Session {
     streaming: AtomicBool,
     me: Weak<Self>,
     calls: Mutex<Calls<Waiter>>,
+    /// How many calls occupy the plugin, for callers who compare; written under the lock of `calls`.
+    busy: AtomicUsize,
     quiet: Notify,
     sentence: Mutex<Option<Cause>>,
     sentenced: Notify,
@@ -224,6 +226,7 @@ impl Session {
             streaming: AtomicBool::new(false),
             me: me.clone(),
             calls: Mutex::new(calls),
+            busy: AtomicUsize::new(0),
             quiet: Notify::new(),
             sentence: Mutex::new(None),
             sentenced: Notify::new(),
@@ -257,14 +260,13 @@ impl Session {
             until: call.until,
             children: Vec::new(),
         };
-        let id =
-            lock(&self.calls).insert(waiter, now).map_err(|(refusal, _waiter)| match refusal {
-                Refusal::Full => {
-                    count(&self.counters.overloaded);
-                    Failure::Overloaded("as many calls are in flight as it takes")
-                }
-                Refusal::Closed => Failure::NotSent,
-            })?;
+        let id = self.take(waiter, now).map_err(|refusal| match refusal {
+            Refusal::Full => {
+                count(&self.counters.overloaded);
+                Failure::Overloaded("as many calls are in flight as it takes")
+            }
+            Refusal::Closed => Failure::NotSent,
+        })?;
         let mut hold = Hold { session: self, id, stage: Stage::Unsent, notices: 0 };
         let (params, outgoing) = self.load(id, &call)?;
         let frame = self.request(id, &call, params.as_deref().or(call.params), now)?;
@@ -476,6 +478,7 @@ impl Session {
         let (claim, quiet) = {
             let mut calls = lock(&self.calls);
             let claim = calls.complete(id);
+            self.busy.store(calls.in_flight(), Ordering::Relaxed);
             (claim, calls.in_flight() == 0)
         };
         if quiet {
@@ -523,6 +526,24 @@ impl Session {
     pub(crate) fn adopt_only(&self, token: &CancellationToken) -> Option<Chain> {
         let only = lock(&self.calls).only()?;
         self.adopt(only, token)
+    }
+
+    fn take(&self, waiter: Waiter, now: Instant) -> Result<CallId, Refusal> {
+        let mut calls = lock(&self.calls);
+        let taken = calls.insert(waiter, now);
+        self.busy.store(calls.in_flight(), Ordering::Relaxed);
+        taken.map_err(|(refusal, _waiter)| refusal)
+    }
+
+    fn forget(&self, id: CallId) {
+        let mut calls = lock(&self.calls);
+        drop(calls.remove(id));
+        self.busy.store(calls.in_flight(), Ordering::Relaxed);
+    }
+
+    /// Calls that occupy the plugin, as far as that can be said without a lock.
+    pub(crate) fn busy(&self) -> usize {
+        self.busy.load(Ordering::Relaxed)
     }
 
     /// Calls that occupy the plugin.
@@ -594,6 +615,7 @@ impl Session {
             lost.push(InFlight { method: InFlight::name(&waiter.method), age });
             waiter.tell(Answer::Lost { ending: ending.clone(), sent: true });
         }
+        self.busy.store(0, Ordering::Relaxed);
         drop(calls);
         self.quiet.notify_waiters();
         lost
@@ -682,7 +704,7 @@ impl Drop for Hold<'_> {
     fn drop(&mut self) {
         match self.stage {
             Stage::Unsent => {
-                drop(lock(&self.session.calls).remove(self.id));
+                self.session.forget(self.id);
                 self.session.quiet.notify_waiters();
             }
             Stage::Sent => self.abandon(Some("caller")),

@@ -251,6 +251,7 @@ async fn what_happens_is_told_in_order() {
             EventKind::State { from, to } => format!("{from} → {to}"),
             EventKind::Died(death) => death.to_string(),
             EventKind::Fenced => "fenced".to_owned(),
+            EventKind::Mustered(_) => "mustered".to_owned(),
         });
     }
     let expected = [

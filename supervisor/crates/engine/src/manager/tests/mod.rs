@@ -2,6 +2,7 @@
 
 mod calls;
 mod faults;
+mod instances;
 mod ledger;
 mod lives;
 mod outcomes;

@@ -1,0 +1,304 @@
+//! One plugin in the table: its slot, its processes, and what is published of them.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use plugbay_manifest::StartMode;
+use plugbay_protocol::handshake::Hello;
+use plugbay_sandbox::Enforcement;
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    directory::{Entry, Route},
+    launch::Recipe,
+    status::{Counts, InstanceStatus, PluginStatus, Stay},
+};
+use crate::{
+    clock,
+    lifecycle::{
+        identity::InstanceId,
+        instance::{Fitness, Instance, Phase, Role},
+        slot::{Slot, State},
+    },
+    plugin::{Label, death::Death, instance::Order, session::Session},
+};
+
+/// Deaths remembered per plugin.
+const DEATHS_KEPT: usize = 16;
+/// States remembered per plugin, the present one included.
+const STAYS_KEPT: usize = 32;
+
+/// One plugin in the table.
+#[derive(Debug)]
+pub(crate) struct Plug {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) recipe: Recipe,
+    pub(crate) slot: Slot,
+    /// What it depends on.
+    pub(crate) needs: Vec<Arc<str>>,
+    /// Who depends on it.
+    pub(crate) needed_by: Vec<Arc<str>>,
+    /// Why it can never run as it is.
+    pub(crate) refused: Option<String>,
+    /// Whether it is started with the host and has not come up, or failed to, so far.
+    pub(crate) awaited: bool,
+    route: watch::Sender<Route>,
+    seats: BTreeMap<InstanceId, Seat>,
+    /// What was enforced on the process that was started last.
+    enforcement: Option<Arc<Enforcement>>,
+    deaths: VecDeque<Arc<Death>>,
+    stays: VecDeque<Stay>,
+}
+
+/// What the table holds of one process.
+#[derive(Debug)]
+struct Seat {
+    orders: mpsc::Sender<Order>,
+    since: SystemTime,
+    pid: Option<u32>,
+    session: Option<Arc<Session>>,
+    hello: Option<Arc<Hello>>,
+}
+
+impl Plug {
+    /// A plugin that does not run yet.
+    pub(crate) fn new(
+        entry: Arc<Entry>,
+        recipe: Recipe,
+        slot: Slot,
+        route: watch::Sender<Route>,
+        refused: Option<String>,
+    ) -> Self {
+        let first = Stay { state: slot.state().name(), since: clock::wall(), why: "".into() };
+        let needs = entry.manifest.dependencies.plugins.keys();
+        Self {
+            needs: needs.map(|name| name.as_str().into()).collect(),
+            needed_by: Vec::new(),
+            entry,
+            recipe,
+            slot,
+            refused,
+            awaited: false,
+            route,
+            seats: BTreeMap::new(),
+            enforcement: None,
+            deaths: VecDeque::new(),
+            stays: VecDeque::from([first]),
+        }
+    }
+
+    /// Whether it is started before it is called.
+    pub(crate) fn is_eager(&self) -> bool {
+        self.entry.manifest.supervision.start == StartMode::Eager
+    }
+
+    /// Who an instance of it is.
+    pub(crate) fn label(&self, instance: InstanceId) -> Label {
+        let generation = self.slot.generation();
+        Label { plugin: self.entry.name.clone(), generation, instance }
+    }
+
+    /// A process is being started; its orders go here.
+    pub(crate) fn seat(&mut self, instance: InstanceId, orders: mpsc::Sender<Order>) {
+        let seat = Seat { orders, since: clock::wall(), pid: None, session: None, hello: None };
+        self.seats.insert(instance, seat);
+    }
+
+    /// A process runs.
+    pub(crate) fn runs(
+        &mut self,
+        instance: InstanceId,
+        pid: Option<u32>,
+        enforcement: Arc<Enforcement>,
+    ) {
+        if let Some(seat) = self.seats.get_mut(&instance) {
+            seat.pid = pid;
+            self.enforcement = Some(enforcement);
+        }
+    }
+
+    /// A process is greeted; the route may lead to it when the slot says so.
+    pub(crate) fn greeted(
+        &mut self,
+        instance: InstanceId,
+        session: Arc<Session>,
+        hello: Option<Arc<Hello>>,
+    ) {
+        if let Some(seat) = self.seats.get_mut(&instance) {
+            seat.session = Some(session);
+            seat.hello = hello;
+        }
+    }
+
+    /// A process is gone.
+    pub(crate) fn died(&mut self, death: Arc<Death>) {
+        self.seats.remove(&death.instance);
+        if self.deaths.len() >= DEATHS_KEPT {
+            self.deaths.pop_front();
+        }
+        self.deaths.push_back(death);
+    }
+
+    /// Lets go of every process, which kills the trees.
+    pub(crate) fn let_go(&mut self) {
+        self.seats.clear();
+    }
+
+    /// Sends an order. A process that is gone needs none, and one gets fewer than fit.
+    pub(crate) fn order(&self, instance: InstanceId, order: Order) {
+        if let Some(seat) = self.seats.get(&instance) {
+            seat.orders.try_send(order).ok();
+        }
+    }
+
+    /// How its processes ended, the last one last.
+    pub(crate) fn deaths(&self) -> impl DoubleEndedIterator<Item = &Arc<Death>> {
+        self.deaths.iter()
+    }
+
+    /// For how long nobody has called it; zero while somebody waits for an answer.
+    pub(crate) fn rested(&self, now: Instant) -> Duration {
+        let sessions = self.seats.values().filter_map(|seat| seat.session.as_ref());
+        let busy = sessions.map(|session| session.in_flight()).any(|calls| calls > 0);
+        if busy { Duration::ZERO } else { self.entry.used.ago(now) }
+    }
+
+    /// Shows callers where they are to go now, and remembers the state if it is another.
+    pub(crate) fn publish(&mut self, why: Arc<str>) {
+        let state = self.slot.state();
+        let present = self.stays.back().is_some_and(|stay| stay.state == state.name());
+        if !present {
+            if self.stays.len() >= STAYS_KEPT {
+                self.stays.pop_front();
+            }
+            let why = why.clone();
+            self.stays.push_back(Stay { state: state.name(), since: clock::wall(), why });
+        }
+        let routable: Vec<&Seat> = self
+            .slot
+            .instances()
+            .iter()
+            .filter(|instance| instance.is_routable())
+            .filter_map(|instance| self.seats.get(&instance.id()))
+            .collect();
+        let sessions: Vec<Arc<Session>> =
+            routable.iter().filter_map(|seat| seat.session.clone()).collect();
+        let hello = routable.iter().rev().find_map(|seat| seat.hello.clone());
+        let newest = self.slot.newest();
+        self.route.send_if_modified(|route| {
+            let same = route.leads_to(&sessions);
+            if same && route.state == state && route.newest == newest && route.reason == why {
+                return false;
+            }
+            if !same {
+                route.sessions = sessions.into();
+            }
+            route.hello = hello.or(route.hello.take());
+            (route.state, route.newest, route.reason) = (state, newest, why);
+            true
+        });
+    }
+
+    /// What was decided: its state, and when it is started again, if it is.
+    pub(crate) fn next(&self) -> (&'static str, Option<Duration>) {
+        let state = self.slot.state();
+        let after = match state {
+            State::Backoff { delay } => Some(delay),
+            State::Quarantined { length } => Some(length),
+            State::Starting => Some(Duration::ZERO),
+            State::Idle
+            | State::Waiting(_)
+            | State::Running
+            | State::Degraded
+            | State::Restarting
+            | State::Resting
+            | State::Stopping
+            | State::Crashed
+            | State::Failed
+            | State::Stopped
+            | State::Fenced => None,
+        };
+        (state.name(), after)
+    }
+
+    /// Why it is in its state. `missing` names what it waits for.
+    pub(crate) fn why(&self, missing: Option<String>) -> Arc<str> {
+        let state = self.slot.state();
+        match (state, &self.refused, self.deaths.back()) {
+            (State::Failed, Some(refused), _) => refused.as_str().into(),
+            (State::Waiting(_), ..) => missing.unwrap_or_default().into(),
+            (State::Degraded, ..) => self.shortcomings().into(),
+            (State::Idle | State::Running | State::Resting, ..) | (_, _, None) => "".into(),
+            (_, _, Some(death)) => death.to_string().into(),
+        }
+    }
+
+    /// What is not as it should be, of a plugin that is up.
+    fn shortcomings(&self) -> String {
+        let count = |test: fn(&Instance) -> bool| {
+            self.slot.instances().iter().filter(|instance| test(instance)).count()
+        };
+        let all = self.slot.rules().instances;
+        let ready = count(Instance::is_routable);
+        let mut told = Vec::new();
+        if ready < all {
+            told.push(format!("{ready} of {all} instances take calls"));
+        }
+        if count(|one| one.phase() == Phase::Ready(Fitness::Ailing)) > 0 {
+            told.push("it is slow to give signs of life".to_owned());
+        }
+        if count(|one| matches!(one.phase(), Phase::Unkillable { .. })) > 0 {
+            told.push("a process cannot be killed".to_owned());
+        }
+        if let Some(death) = self.deaths.back().filter(|_| ready < all) {
+            told.push(format!("last: {death}"));
+        }
+        told.join("; ")
+    }
+
+    /// How it is. `starts_in` is what is left of its delay or quarantine.
+    pub(crate) fn status(&self, starts_in: Option<Duration>) -> PluginStatus {
+        let route = self.route.borrow();
+        let instances: Vec<InstanceStatus> =
+            self.slot.instances().iter().filter_map(|one| self.instance(one)).collect();
+        let now = self.stays.back();
+        PluginStatus {
+            name: self.entry.name.clone(),
+            version: self.entry.manifest.plugin.version.to_string(),
+            state: self.slot.state().name(),
+            since: now.map_or(SystemTime::UNIX_EPOCH, |stay| stay.since),
+            reason: route.reason.clone(),
+            starts_in,
+            generation: self.slot.generation(),
+            instance: self.slot.newest(),
+            pid: instances.iter().find_map(|one| one.pid),
+            restarts: self.slot.restarts(),
+            failures: self.slot.failures(),
+            in_flight: instances.iter().map(|one| one.in_flight).sum(),
+            instances,
+            last_death: self.deaths.back().cloned(),
+            enforcement: self.enforcement.clone(),
+            counts: Counts::of(&self.entry.counters),
+            stays: self.stays.iter().cloned().collect(),
+        }
+    }
+
+    fn instance(&self, instance: &Instance) -> Option<InstanceStatus> {
+        let seat = self.seats.get(&instance.id())?;
+        Some(InstanceStatus {
+            instance: instance.id(),
+            generation: instance.generation(),
+            role: match instance.role() {
+                Role::Active => "active",
+                Role::Spare => "spare",
+            },
+            state: instance.phase().name(),
+            since: seat.since,
+            pid: seat.pid,
+            in_flight: seat.session.as_ref().map_or(0, |session| session.in_flight()),
+        })
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use plugbay_sandbox::{Enforcement, Layer, Status};
+use plugbay_sandbox::{Enforcement, Hit, Layer, Status};
 use plugbay_tests::{Offer, Ran, requires};
 use serde_json::Value;
 
@@ -17,6 +17,8 @@ pub(crate) enum Verdict {
     Denied { errnos: Vec<i32>, layers: Vec<Layer> },
     /// Killed by this signal.
     Killed { signal: i32, layer: Layer },
+    /// Killed for this limit.
+    Limited { hit: Hit },
     /// Ran its course; nothing outside changed.
     Contained { layer: Layer },
     /// Not stopped on this rung, and the report says so.
@@ -32,6 +34,7 @@ impl fmt::Display for Verdict {
                 write!(f, "denied {} by {}", names.join(" "), layers.join(", "))
             }
             Self::Killed { signal, layer } => write!(f, "killed by signal {signal}, {layer}"),
+            Self::Limited { hit } => write!(f, "killed for {hit}"),
             Self::Contained { layer } => write!(f, "contained by {layer}"),
             Self::Absent { layer, why } => write!(f, "ABSENT without {layer}: {why}"),
         }
@@ -68,49 +71,28 @@ fn lines(output: &str) -> Result<Vec<Line>, String> {
 /// Judges the attack by what it said, how it ended and what the report claims.
 pub(crate) fn verdict(row: &Row, ran: &Ran, offer: &Offer) -> Result<Verdict, String> {
     let said = lines(&ran.output)?;
-    let whole = || format!("{}{}{:?}", ran.output, ran.errors, ran.exit);
+    let whole = || whole(ran);
     match &row.expect {
         Expect::Denied { by, errnos, without } => {
-            let layers = holding(by, &ran.enforcement, offer, without)?;
-            if layers.is_empty() {
-                return absent(by, without, &ran.enforcement);
+            let denial = Denial { by, errnos, without };
+            denial.verdict(&said, ran, offer)
+        }
+        Expect::Limited { limit, errnos, without } => {
+            let fatal = ran.exit.fatal().filter(|hit| hit.limit == *limit && !through(&said));
+            if let Some(hit) = fatal {
+                return Ok(Verdict::Limited { hit: hit.clone() });
             }
-            if ran.exit.code != Some(0) || said.is_empty() {
-                return Err(format!("it did not run its course: {}", whole()));
-            }
-            for line in &said {
-                let refused = line.outcome == "denied" && errnos.contains(&line.errno);
-                if !refused && line.outcome != "tried" && line.outcome != "told" {
-                    return Err(format!(
-                        "`{}` {} (errno {})\n{}",
-                        line.step,
-                        line.outcome,
-                        line.errno,
-                        whole()
-                    ));
-                }
-            }
-            let mut seen: Vec<i32> = said
-                .iter()
-                .filter(|line| line.outcome == "denied")
-                .map(|line| line.errno)
-                .collect();
-            seen.sort_unstable();
-            seen.dedup();
-            if seen.is_empty() {
-                return Err(format!("nothing was denied: {}", whole()));
-            }
-            Ok(Verdict::Denied { errnos: seen, layers })
+            let denial = Denial { by: &[Layer::Rlimits], errnos, without };
+            denial.verdict(&said, ran, offer)
         }
         Expect::Killed { signal, cause, by } => {
             let layers = holding(&[*by], &ran.enforcement, offer, "")?;
-            let through = said.iter().any(|line| line.outcome == "done");
             let named =
                 cause.is_none_or(|cause| cause.limit() == ran.exit.fatal().map(|hit| hit.limit));
             if ran.exit.signal != Some(*signal)
                 || ran.exit.cause != *cause
                 || !named
-                || through
+                || through(&said)
                 || layers.is_empty()
             {
                 return Err(whole());
@@ -124,6 +106,48 @@ pub(crate) fn verdict(row: &Row, ran: &Ran, offer: &Offer) -> Result<Verdict, St
             }
             Ok(Verdict::Contained { layer: *by })
         }
+    }
+}
+
+fn whole(ran: &Ran) -> String {
+    format!("{}{}{:?}", ran.output, ran.errors, ran.exit)
+}
+
+fn through(said: &[Line]) -> bool {
+    said.iter().any(|line| line.outcome == "done")
+}
+
+/// Every step refused, by one of the layers, with one of the errnos.
+struct Denial<'a> {
+    by: &'a [Layer],
+    errnos: &'a [i32],
+    without: &'a str,
+}
+
+impl Denial<'_> {
+    fn verdict(&self, said: &[Line], ran: &Ran, offer: &Offer) -> Result<Verdict, String> {
+        let layers = holding(self.by, &ran.enforcement, offer, self.without)?;
+        if layers.is_empty() {
+            return absent(self.by, self.without, &ran.enforcement);
+        }
+        if ran.exit.code != Some(0) || said.is_empty() {
+            return Err(format!("it did not run its course: {}", whole(ran)));
+        }
+        for line in said {
+            let refused = line.outcome == "denied" && self.errnos.contains(&line.errno);
+            if !refused && line.outcome != "tried" && line.outcome != "told" {
+                let (step, outcome, errno) = (&line.step, &line.outcome, line.errno);
+                return Err(format!("`{step}` {outcome} (errno {errno})\n{}", whole(ran)));
+            }
+        }
+        let denied = said.iter().filter(|line| line.outcome == "denied");
+        let mut seen: Vec<i32> = denied.map(|line| line.errno).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        if seen.is_empty() {
+            return Err(format!("nothing was denied: {}", whole(ran)));
+        }
+        Ok(Verdict::Denied { errnos: seen, layers })
     }
 }
 

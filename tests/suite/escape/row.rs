@@ -1,6 +1,6 @@
 //! One row of the escape table: the attack, what must stop it, and what shows that it is one.
 
-use plugbay_sandbox::{Cause, Layer, Spec};
+use plugbay_sandbox::{Cause, Layer, Limit, Spec};
 
 use super::scene::Scene;
 
@@ -43,6 +43,15 @@ pub(crate) enum Expect {
         cause: Option<Cause>,
         /// The layer that does it.
         by: Layer,
+    },
+    /// It runs into this limit: it is killed for it, or every step is refused.
+    Limited {
+        /// The limit.
+        limit: Limit,
+        /// With one of these answers, where it is refused.
+        errnos: &'static [i32],
+        /// What the report says of the limits where nothing holds this one. Empty: something does.
+        without: &'static str,
     },
     /// It runs its course and tells this; nothing outside changes.
     Contained {

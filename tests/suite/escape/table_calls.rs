@@ -5,7 +5,7 @@ use libc::{
     EACCES, EAFNOSUPPORT, EBADF, ECONNREFUSED, EMFILE, ENETUNREACH, ENOENT, ENOMEM, ENOSYS,
     EOPNOTSUPP, EPERM, EPROTONOSUPPORT, SIGSYS, SIGXCPU,
 };
-use plugbay_sandbox::{Cause, EnvGrant, Layer, NetworkMode, scrub};
+use plugbay_sandbox::{Cause, EnvGrant, Layer, Limit, NetworkMode, scrub};
 
 use super::{
     row::{Control, Expect, Row, denied, denied_or_reported},
@@ -220,7 +220,8 @@ pub(super) const BELONGING_ROWS: &[Row] = &[
 ];
 
 const fn memory(title: &'static str, attack: &'static str, without: &'static str) -> Row {
-    Row::new(59, title, attack, denied_or_reported(&[Layer::Rlimits], &[ENOMEM], without))
+    let expect = Expect::Limited { limit: Limit::Memory, errnos: &[ENOMEM], without };
+    Row::new(59, title, attack, expect)
         .words(&["bytes=134217728"])
         .shape(|spec, _| spec.limits.memory = Some(64 << 20))
 }

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cgroup::Cgroup,
+    cgroup::Group,
     enforcement::Enforcement,
     launch::PrivateTmp,
     limit::{Hit, Holder, Limit},
@@ -98,7 +98,7 @@ pub struct Child {
     pub(crate) shim: i32,
     pub(crate) shim_fd: OwnedFd,
     pub(crate) status: OwnedFd,
-    pub(crate) cgroup: Option<Cgroup>,
+    pub(crate) cgroup: Group,
     pub(crate) private: Option<PrivateTmp>,
     pub(crate) rung: Rung,
     pub(crate) limits: Limits,
@@ -144,7 +144,7 @@ impl Child {
     /// Kills the whole tree, by the best rung there is. Returns at once; [`Child::tree`] becomes
     /// readable when it is done.
     pub fn kill(&self) {
-        if self.cgroup.as_ref().is_some_and(|cgroup| cgroup.kill().is_ok()) {
+        if self.cgroup.kill() {
             return;
         }
         // The bare shim sweeps on TERM; as a namespace's init its death is everybody's.
@@ -158,17 +158,15 @@ impl Child {
     pub fn finish(self) -> Exit {
         // ECHILD cannot happen: only this method reaps, and it consumes the child.
         sys::wait(self.shim, false).ok();
-        if let Some(cgroup) = &self.cgroup {
-            // Members may be left where the tree had no namespace to die with.
-            cgroup.empty(50);
-        }
-        let counted = self.cgroup.as_ref().map_or_else(Vec::new, |it| it.hits(&self.limits));
+        // Members may be left where the tree had no namespace to die with.
+        self.cgroup.empty(50);
+        let counted = self.cgroup.hits(&self.limits);
         let mut bytes = [0_u8; END_BYTES];
         let whole = nix::unistd::read(&self.status, &mut bytes) == Ok(END_BYTES);
         drop(self.private);
         let exit =
             if whole { decode(&bytes, &self.limits, counted) } else { killed_at_once(counted) };
-        Exit { memory_peak: self.cgroup.as_ref().and_then(Cgroup::memory_peak), ..exit }
+        Exit { memory_peak: self.cgroup.memory_peak(), ..exit }
     }
 }
 

@@ -22,7 +22,7 @@ use nix::errno::Errno;
 use thiserror::Error;
 
 use crate::{
-    cgroup::{self, Cgroup},
+    cgroup::{self, Group, Lost},
     child::Child,
     enforcement::{Enforcement, LayerReport, TreeKill},
     layers::confine::Image,
@@ -97,10 +97,12 @@ impl Launcher {
         if threads > 1 {
             return Err(LaunchError::Threads(threads));
         }
-        let machine = Machine::read();
-        if let Some(home) = &machine.cgroup {
-            cgroup::sweep(&home.path);
+        let mut machine = Machine::read();
+        if let Some(home) = &mut machine.cgroup {
+            cgroup::enable(home);
+            machine.classic.retain(|classic| !home.controllers.contains(&classic.controller));
         }
+        cgroup::sweep(&machine);
         Ok(Self {
             machine,
             lost: Vec::new(),
@@ -169,12 +171,13 @@ impl Launcher {
             if self.begin_ahead(launch, &plan) {
                 return Ok(());
             }
+            let known = self.machine.clone();
             let cgroup = self.cgroup(&launch.spec.limits);
-            if cgroup.is_none() {
-                // If one was planned, its limits are to be held another way.
+            if known != self.machine {
+                // What was to be held by it is to be held another way.
                 plan = plan::plan(&launch.spec, &self.machine, rung, &lost)?;
             }
-            let is_member = cgroup.is_some();
+            let is_member = cgroup.target().is_some();
             match self.clone_shim(launch, plan, cgroup) {
                 Err(LaunchError::Stage(failure))
                     if is_member && NO_CLONE_INTO_CGROUP.contains(&failure.errno) =>
@@ -198,7 +201,7 @@ impl Launcher {
         &mut self,
         launch: &mut Launch,
         mut plan: Plan,
-        cgroup: Option<Cgroup>,
+        cgroup: Group,
     ) -> Result<(), LaunchError> {
         let filter = self.filter(plan.filter.as_ref())?;
         let private =
@@ -222,7 +225,7 @@ impl Launcher {
         let standard =
             [launch.stdio.input.as_fd(), launch.stdio.output.as_fd(), launch.stdio.error.as_fd()];
         let network = self.spare_network(&mut plan);
-        let forked = sys::fork(plan.namespaces, cgroup.as_ref().map(|cgroup| cgroup.as_fd()));
+        let forked = sys::fork(plan.namespaces, cgroup.target());
         match forked.map_err(&at_clone)? {
             Fork::Child => shim::run(Job {
                 plan: &plan,
@@ -234,6 +237,7 @@ impl Launcher {
                 }),
                 private_tmp: private.as_ref().map(|private| private.0.clone()),
                 network,
+                doors: cgroup.doors(),
                 report,
                 status: status_inside,
                 launcher: (self.machine.uid, self.machine.gid),
@@ -284,20 +288,18 @@ impl Launcher {
         Ok(program)
     }
 
-    /// A cgroup with these limits. Where it cannot be had there is none from now on, so that what is
-    /// planned next neither counts on it nor reports it.
-    fn cgroup(&mut self, limits: &Limits) -> Option<Cgroup> {
-        let home = self.machine.cgroup.as_ref()?;
+    /// Control groups with these limits. A kind that cannot be had is given up from now on, so that
+    /// what is planned next neither counts on it nor reports it.
+    fn cgroup(&mut self, limits: &Limits) -> Group {
         self.sequence += 1;
         let name = format!("{}-{}", std::process::id(), self.sequence);
-        let made = Cgroup::create(&home.path, &name).and_then(|cgroup| {
-            home.controllers.iter().try_for_each(|one| cgroup.limit(*one, limits))?;
-            Ok(cgroup)
-        });
-        if made.is_err() {
-            self.machine.cgroup = None;
+        loop {
+            match Group::create(&self.machine, &name, limits) {
+                Ok(group) => return group,
+                Err(Lost::Unified) => self.machine.cgroup = None,
+                Err(Lost::Classic) => self.machine.classic.clear(),
+            }
         }
-        made.ok()
     }
 }
 
@@ -335,7 +337,7 @@ struct Attempt {
     shim_fd: OwnedFd,
     status: OwnedFd,
     reports: Vec<LayerReport>,
-    cgroup: Option<Cgroup>,
+    cgroup: Group,
     private: Option<PrivateTmp>,
     main: Option<OwnedFd>,
     failure: Option<Failure>,
@@ -388,6 +390,12 @@ impl Launch {
         let Some(attempt) = self.attempt.take() else { return Ok(None) };
         match attempt.into_child(&self.spec) {
             Ok(child) => Ok(Some(child)),
+            Err((_, failure))
+                if failure.stage == Stage::Cgroup && !launcher.machine.classic.is_empty() =>
+            {
+                launcher.machine.classic.clear();
+                launcher.attempt(self).map(|()| None)
+            }
             Err((rung, failure)) if failure.loses_rung() && rung != Rung::Bare => {
                 launcher.give_up_rung(rung, &failure);
                 launcher.attempt(self).map(|()| None)
@@ -409,10 +417,10 @@ impl Attempt {
             // Neither a failure nor a program: the shim was killed before it could say more.
             self.main.is_none().then(|| Failure::at(Stage::Clone)(Errno::ESRCH))
         });
-        let tree_kill = match (&self.cgroup, self.rung) {
-            (Some(_), _) => TreeKill::CgroupKill,
-            (None, Rung::Root | Rung::User) => TreeKill::PidNamespace,
-            (None, Rung::Bare) => TreeKill::Sweep,
+        let tree_kill = match (self.cgroup.can_kill(), self.rung) {
+            (true, _) => TreeKill::CgroupKill,
+            (false, Rung::Root | Rung::User) => TreeKill::PidNamespace,
+            (false, Rung::Bare) => TreeKill::Sweep,
         };
         let enforcement = Enforcement { layers: self.reports, tree_kill, notes: notes(spec) };
         match (failure, self.main) {

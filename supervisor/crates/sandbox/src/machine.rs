@@ -10,6 +10,7 @@ use std::{
 
 use crate::{
     cgroup::{self, Controller},
+    limit::Holder,
     sys,
 };
 
@@ -98,6 +99,8 @@ pub struct Machine {
     pub base: Vec<BaseEntry>,
     /// Our own directory in a writable cgroup v2 hierarchy, if there is one.
     pub cgroup: Option<cgroup::Home>,
+    /// Our own directories in writable cgroup v1 hierarchies, for controllers that v2 does not give.
+    pub classic: Vec<cgroup::Classic>,
 }
 
 impl Machine {
@@ -108,21 +111,26 @@ impl Machine {
         base.extend(TREES.iter().filter_map(|path| entry(path, BaseKind::Programs, false)));
         base.extend(SETTINGS.iter().filter_map(|path| entry(path, BaseKind::Settings, false)));
         base.extend(NETWORK_SETTINGS.iter().filter_map(|path| settled_entry(path)));
+        let cgroup = cgroup::home();
+        let held = cgroup.as_ref().map_or(&[][..], |home| &home.controllers);
         Self {
+            classic: cgroup::classic_homes(held),
             uid: nix::unistd::geteuid().as_raw(),
             gid: nix::unistd::getegid().as_raw(),
             admin: sys::has_capability(CAP_SYS_ADMIN),
             set_ids: sys::has_capability(CAP_SETUID) && sys::has_capability(CAP_SETGID),
             landlock_abi: sys::landlock_abi(),
             base,
-            cgroup: cgroup::home(),
+            cgroup,
         }
     }
 
-    /// Whether limits of this controller can be set for a tree.
+    /// Who would hold this controller's limit for a tree, if anybody.
     #[must_use]
-    pub fn delegates(&self, controller: Controller) -> bool {
-        self.cgroup.as_ref().is_some_and(|home| home.controllers.contains(&controller))
+    pub fn holder(&self, controller: Controller) -> Option<Holder> {
+        let unified = self.cgroup.as_ref().is_some_and(|it| it.controllers.contains(&controller));
+        let classic = || self.classic.iter().any(|it| it.controller == controller);
+        if unified { Some(Holder::CgroupV2) } else { classic().then_some(Holder::CgroupV1) }
     }
 }
 

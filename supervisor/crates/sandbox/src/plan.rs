@@ -312,10 +312,11 @@ fn rlimits(spec: &Spec, machine: &Machine, rung: Rung, dedicated: bool) -> Vec<(
     bound(Resource::RLIMIT_NOFILE, limits.open_files);
     bound(Resource::RLIMIT_FSIZE, limits.file_size);
     bound(Resource::RLIMIT_CPU, limits.cpu_time.map(whole_seconds));
-    if !machine.delegates(Controller::Memory) {
+    if machine.holder(Controller::Memory).is_none() {
         bound(Resource::RLIMIT_DATA, limits.memory);
     }
-    if dedicated || rung == Rung::User {
+    let counted = machine.holder(Controller::Pids).is_some();
+    if !counted && (dedicated || rung == Rung::User) {
         // Two of them are our own shim and stub where they share the user.
         bound(Resource::RLIMIT_NPROC, limits.pids.map(|pids| pids.saturating_add(2)));
     }

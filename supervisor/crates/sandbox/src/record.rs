@@ -58,10 +58,12 @@ pub enum Stage {
     Exec,
     /// Taking over, in a process made ahead of time, what it shall become.
     Order,
+    /// Going into a control group that holds its limits.
+    Cgroup,
 }
 
 impl Stage {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::Clone,
         Self::UserMap,
         Self::Mount,
@@ -81,6 +83,7 @@ impl Stage {
         Self::Seccomp,
         Self::Exec,
         Self::Order,
+        Self::Cgroup,
     ];
 
     /// The stage in words that fit after "failed to".
@@ -106,6 +109,7 @@ impl Stage {
             Self::Seccomp => "install the system call filter",
             Self::Exec => "execute the program",
             Self::Order => "take over what to become",
+            Self::Cgroup => "go into a control group",
         }
     }
 }

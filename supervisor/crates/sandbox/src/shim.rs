@@ -30,6 +30,7 @@ use nix::{
 };
 
 use crate::{
+    cgroup,
     enforcement::{Layer, Status},
     layers::{
         confine::{self, Image},
@@ -59,6 +60,8 @@ pub(crate) struct Job<'a> {
     pub(crate) private_tmp: Option<PathBuf>,
     /// A network namespace to join, made ahead of time.
     pub(crate) network: Option<OwnedFd>,
+    /// Control groups to go into first of all.
+    pub(crate) doors: Vec<BorrowedFd<'a>>,
     pub(crate) report: Sender,
     pub(crate) status: OwnedFd,
     pub(crate) launcher: (u32, u32),
@@ -149,6 +152,7 @@ struct Ready {
 
 /// Everything before the first fork inside: maps, view, host name, loopback, ruleset.
 fn prepare(job: &Job<'_>) -> Result<Ready, Failure> {
+    enter_cgroups(job)?;
     keep_only(job)?;
     confine::unblock_signals();
     // What the terminal sends to the launcher's group is the launcher's to pass on: it would end the
@@ -336,6 +340,7 @@ fn run_bare(job: Job<'_>) -> Result<(), ()> {
 }
 
 fn prepare_bare(job: &Job<'_>) -> Result<Ready, Failure> {
+    enter_cgroups(job)?;
     keep_only(job)?;
     confine::detach_session()?;
     confine::die_with_parent(libc::SIGTERM)?;
@@ -388,6 +393,11 @@ fn watch_signals() -> SigSet {
 /// Tells the launcher of a failure and turns it into "give up".
 fn reported<T>(report: &Sender, outcome: Result<T, Failure>) -> Result<T, ()> {
     outcome.map_err(|failure| report.failed(&failure))
+}
+
+/// Into its control groups, before anything is made that would have to be moved after it.
+fn enter_cgroups(job: &Job<'_>) -> Result<(), Failure> {
+    job.doors.iter().try_for_each(|door| cgroup::enter(*door)).map_err(Failure::at(Stage::Cgroup))
 }
 
 /// Drops what the copy of the launcher brought along: other programs' pipes, the control socket. The

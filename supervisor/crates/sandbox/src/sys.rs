@@ -7,7 +7,11 @@
 use std::{
     ffi::{CStr, CString},
     mem,
-    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+    os::{
+        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
 };
 
 use nix::errno::Errno;
@@ -106,6 +110,17 @@ pub(crate) fn clone_tree(source: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     owned(check(unsafe {
         libc::syscall(libc::SYS_open_tree, source.as_raw_fd(), c"".as_ptr(), flags)
     })?)
+}
+
+/// Whether an extended attribute of a file has exactly this value.
+pub(crate) fn attribute_is(file: &Path, name: &CStr, value: &[u8]) -> bool {
+    let Ok(file) = path(file.as_os_str().as_bytes()) else { return false };
+    let mut found = [0_u8; 16];
+    // SAFETY: both strings are NUL-terminated, and the buffer's true size is passed.
+    let length = unsafe {
+        libc::getxattr(file.as_ptr(), name.as_ptr(), found.as_mut_ptr().cast(), found.len())
+    };
+    usize::try_from(length).is_ok_and(|length| found.get(..length) == Some(value))
 }
 
 /// What `mount_setattr` shall change.

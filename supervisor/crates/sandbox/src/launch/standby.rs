@@ -28,7 +28,6 @@ use nix::{
 
 use super::{Attempt, Launch, LaunchError, Launcher, Wait};
 use crate::{
-    cgroup::Controller,
     layers::mount,
     machine::Machine,
     order,
@@ -90,7 +89,7 @@ impl Launcher {
         let (receiver, report) = record::pair().map_err(&at_clone)?;
         let (orders, inside) = order::pair().map_err(&at_clone)?;
         let (status, status_inside) = pipe2(OFlag::O_CLOEXEC).map_err(&at_clone)?;
-        let forked = sys::fork(plan.namespaces, cgroup.as_ref().map(|cgroup| cgroup.as_fd()));
+        let forked = sys::fork(plan.namespaces, cgroup.target());
         match forked.map_err(&at_clone)? {
             Fork::Child => shim::run(Job {
                 plan: &plan,
@@ -102,6 +101,7 @@ impl Launcher {
                 }),
                 private_tmp: None,
                 network: None,
+                doors: cgroup.doors(),
                 report,
                 status: status_inside,
                 launcher: (self.machine.uid, self.machine.gid),
@@ -177,14 +177,7 @@ impl Standby {
         if !trees.iter().filter_map(owner).all(|owner| self.owners.contains(&owner)) {
             return None;
         }
-        match (&self.attempt.as_ref()?.cgroup, &machine.cgroup) {
-            (Some(cgroup), Some(home)) => {
-                let limit = |one: &Controller| cgroup.limit(*one, &launch.spec.limits);
-                home.controllers.iter().try_for_each(limit).ok()?;
-            }
-            (None, None) => {}
-            (Some(_), None) | (None, Some(_)) => return None,
-        }
+        self.attempt.as_mut()?.cgroup.change(machine, &launch.spec.limits)?;
         let stdio = &launch.stdio;
         let standard = [stdio.input.as_fd(), stdio.output.as_fd(), stdio.error.as_fd()];
         self.orders.send(&launch.spec, standard, &trees).ok()?;

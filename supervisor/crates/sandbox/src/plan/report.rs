@@ -138,13 +138,13 @@ fn rlimit_status(spec: &Spec, machine: &Machine, rung: Rung, dedicated: bool) ->
     let limits = &spec.limits;
     let counted = rung == Rung::User || dedicated;
     let gaps: Vec<&str> = [
-        (limits.memory.is_some() && !machine.delegates(Controller::Memory)).then_some(
+        (limits.memory.is_some() && machine.holder(Controller::Memory).is_none()).then_some(
             "memory is limited per process and without what it shares (RLIMIT_DATA), not for the whole tree",
         ),
-        (limits.pids.is_some() && !counted && !machine.delegates(Controller::Pids)).then_some(
+        (limits.pids.is_some() && !counted && machine.holder(Controller::Pids).is_none()).then_some(
             "the number of processes is not limited (the limit would count all processes of the user)",
         ),
-        (limits.cpu_milli.is_some() && !machine.delegates(Controller::Cpu))
+        (limits.cpu_milli.is_some() && machine.holder(Controller::Cpu).is_none())
             .then_some("the CPU rate is not limited (no cgroup controller)"),
     ]
     .into_iter()

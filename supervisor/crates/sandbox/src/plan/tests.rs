@@ -6,7 +6,16 @@ use super::*;
 use crate::spec::FileGrant;
 
 fn machine(uid: u32, admin: bool, landlock_abi: u32) -> Machine {
-    Machine { uid, gid: uid, admin, set_ids: admin, landlock_abi, base: Vec::new(), cgroup: None }
+    Machine {
+        uid,
+        gid: uid,
+        admin,
+        set_ids: admin,
+        landlock_abi,
+        base: Vec::new(),
+        cgroup: None,
+        classic: Vec::new(),
+    }
 }
 
 fn unlimited() -> Spec {

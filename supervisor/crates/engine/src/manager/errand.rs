@@ -196,12 +196,13 @@ impl<'a> Errand<'a> {
         wait: Wait<'_>,
     ) -> Result<(), CallError> {
         let failed = |kind| CallError::new(self.plugin, self.method, kind);
-        let _place = entry.waiting.enter(wait.again).ok_or_else(|| {
+        let place = entry.waiting.enter(self.chain.is_some());
+        // Who had a place in a process that died waits in any case.
+        if place.is_none() && !wait.again {
             count(&entry.counters.overloaded);
-            failed(CallErrorKind::Overloaded {
-                what: "as many calls wait for it to come up as it takes",
-            })
-        })?;
+            let what = "as many calls wait for it to come up as it takes";
+            return Err(failed(CallErrorKind::Overloaded { what }));
+        }
         tokio::select! {
             up = hope(directory, entry, wait) => up,
             () = directory.closing.cancelled() => Err(CallErrorKind::ShuttingDown),
@@ -322,20 +323,26 @@ fn pick(entry: &Entry, passed: &[InstanceId]) -> Option<Arc<Session>> {
 /// Callers that wait for a plugin to come up: as many as it will take once it is, so that nobody
 /// waits only to be refused then.
 #[derive(Debug)]
-pub(crate) struct Waiting(Semaphore);
+pub(crate) struct Waiting {
+    all: Semaphore,
+    /// How many of them may be plugins.
+    plugins: Semaphore,
+}
 
 impl Waiting {
     /// What a manifest says that a plugin takes.
     pub(crate) fn new(manifest: &Manifest) -> Self {
         let Supervision { max_inflight, instances, .. } = manifest.supervision;
         let places = usize::try_from(u64::from(max_inflight) * u64::from(instances));
-        Self(Semaphore::new(places.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS)))
+        let places = places.unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let plugins = (places - places / 4).max(1);
+        Self { all: Semaphore::new(places), plugins: Semaphore::new(plugins) }
     }
 
-    /// A place, if there is one. Who had a place in a process that died gets one in any case.
-    fn enter(&self, again: bool) -> Option<Option<SemaphorePermit<'_>>> {
-        let place = self.0.try_acquire().ok();
-        (again || place.is_some()).then_some(place)
+    /// A place for the host or a plugin, if there is one.
+    fn enter(&self, of_plugin: bool) -> Option<[Option<SemaphorePermit<'_>>; 2]> {
+        let plugin = if of_plugin { Some(self.plugins.try_acquire().ok()?) } else { None };
+        Some([plugin, Some(self.all.try_acquire().ok()?)])
     }
 }
 

@@ -106,6 +106,7 @@ impl Recipe {
                 .unwrap_or(limits::MAX_FRAME_CEILING),
             max_in_flight: usize::try_from(self.manifest.supervision.max_inflight)
                 .unwrap_or(usize::MAX),
+            ignored_cancel: self.manifest.supervision.ignored_cancel,
         }
     }
 

@@ -15,6 +15,7 @@
 
 use std::{
     fmt, mem,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -69,6 +70,8 @@ impl fmt::Debug for CallId {
 pub(crate) enum Refusal {
     /// As many calls are in flight as are allowed.
     Full,
+    /// As many calls of plugins are in flight as one of them, or all, may have.
+    Share,
     /// The session has ended; nothing will be answered any more.
     Closed,
 }
@@ -97,6 +100,8 @@ enum Place<W> {
 struct Slot<W> {
     turn: u64,
     place: Place<W>,
+    /// The plugin that made the call; the host's own have none.
+    caller: Option<Arc<str>>,
 }
 
 /// The calls of one session that are in flight.
@@ -135,13 +140,27 @@ impl<W> Calls<W> {
         self.in_flight - self.abandoned
     }
 
-    /// Takes a call. The waiter comes back if it is refused.
-    pub(crate) fn insert(&mut self, waiter: W, now: Instant) -> Result<CallId, (Refusal, W)> {
+    /// Takes a call of `caller`, a plugin, or of the host. The waiter comes back if it is refused.
+    ///
+    /// A plugin gets half of the places at most, and all plugins three quarters, so that neither one
+    /// that calls without end nor all of them together keep others out.
+    pub(crate) fn insert(
+        &mut self,
+        caller: Option<Arc<str>>,
+        waiter: W,
+        now: Instant,
+    ) -> Result<CallId, (Refusal, W)> {
         if self.closed {
             return Err((Refusal::Closed, waiter));
         }
         if self.in_flight >= self.max && self.sweep(now) == 0 {
             return Err((Refusal::Full, waiter));
+        }
+        if let Some(caller) = &caller
+            && self.has_its_share(caller)
+            && (self.sweep(now) == 0 || self.has_its_share(caller))
+        {
+            return Err((Refusal::Share, waiter));
         }
         let Some(index) = self.vacant.pop().or_else(|| self.grow()) else {
             return Err((Refusal::Full, waiter));
@@ -150,6 +169,7 @@ impl<W> Calls<W> {
             return Err((Refusal::Full, waiter));
         };
         slot.place = Place::Waiting(waiter);
+        slot.caller = caller;
         self.in_flight += 1;
         Ok(CallId::new(index, slot.turn))
     }
@@ -229,6 +249,24 @@ impl<W> Calls<W> {
             .collect()
     }
 
+    /// Whether a plugin may make no further call. Looked up and not kept: calls between plugins are
+    /// few beside the host's own, which are not counted.
+    fn has_its_share(&self, caller: &str) -> bool {
+        let taken = self.slots.iter().filter(|slot| !matches!(slot.place, Place::Vacant));
+        let (mut own, mut all) = (0, 0);
+        for plugin in taken.filter_map(|slot| slot.caller.as_deref()) {
+            own += usize::from(plugin == caller);
+            all += 1;
+        }
+        own >= (self.max / 2).max(1) || all >= (self.max - self.max / 4).max(1)
+    }
+
+    /// Whether the plugin owes an answer to a call that nobody waits for.
+    pub(crate) fn is_owed(&self, id: CallId) -> bool {
+        let slot = self.slots.get(id.index()).filter(|slot| slot.turn == id.turn());
+        slot.is_some_and(|slot| matches!(slot.place, Place::Abandoned(_)))
+    }
+
     /// Frees the places of abandoned calls whose grace has passed; says how many.
     fn sweep(&mut self, now: Instant) -> usize {
         if self.abandoned == 0 {
@@ -263,6 +301,7 @@ impl<W> Calls<W> {
             return before;
         }
         slot.turn = if slot.turn == TURN_MASK { 1 } else { slot.turn + 1 };
+        slot.caller = None;
         self.in_flight -= 1;
         if matches!(before, Place::Abandoned(_)) {
             self.abandoned -= 1;
@@ -275,7 +314,7 @@ impl<W> Calls<W> {
 
     fn grow(&mut self) -> Option<u16> {
         let index = u16::try_from(self.slots.len()).ok()?;
-        self.slots.push(Slot { turn: 1, place: Place::Vacant });
+        self.slots.push(Slot { turn: 1, place: Place::Vacant, caller: None });
         Some(index)
     }
 }

@@ -13,7 +13,7 @@ fn epoch() -> Instant {
 }
 
 fn insert(calls: &mut Calls<u32>, waiter: u32, now: Instant) -> CallId {
-    calls.insert(waiter, now).expect("there is room")
+    calls.insert(None, waiter, now).expect("there is room")
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn the_bound_holds_at_once() {
     let mut calls = Calls::new(2, GRACE);
     let first = insert(&mut calls, 1, now);
     insert(&mut calls, 2, now);
-    assert_eq!(calls.insert(3, now), Err((Refusal::Full, 3)));
+    assert_eq!(calls.insert(None, 3, now), Err((Refusal::Full, 3)));
     assert_eq!(calls.remove(first), Some(1));
     insert(&mut calls, 3, now);
 }
@@ -74,7 +74,7 @@ fn an_abandoned_call_occupies_the_plugin_until_the_grace_has_passed() {
     assert_eq!(calls.abandon(id, now), Some(1));
     assert_eq!(calls.abandon(id, now), None);
     assert_eq!((calls.in_flight(), calls.waiting()), (1, 0));
-    assert_eq!(calls.insert(2, now), Err((Refusal::Full, 2)));
+    assert_eq!(calls.insert(None, 2, now), Err((Refusal::Full, 2)));
     insert(&mut calls, 2, now + GRACE);
     assert_eq!(calls.complete(id), Claim::Stale);
 }
@@ -104,6 +104,37 @@ fn the_only_call_is_told_only_while_it_is_the_only_one() {
 }
 
 #[test]
+fn plugins_get_their_share_and_leave_the_rest() {
+    let now = epoch();
+    let mut calls = Calls::new(8, GRACE);
+    let mut of = |caller: Option<&str>| {
+        let id = calls.insert(caller.map(Arc::from), 0, now);
+        id.map_err(|(refusal, _)| refusal)
+    };
+    let flood: Vec<_> = (0..4).map(|_| of(Some("a")).unwrap()).collect();
+    assert_eq!(of(Some("a")), Err(Refusal::Share));
+    of(Some("b")).unwrap();
+    of(Some("b")).unwrap();
+    assert_eq!(of(Some("c")), Err(Refusal::Share));
+    of(None).unwrap();
+    of(None).unwrap();
+    assert_eq!(of(None), Err(Refusal::Full));
+    // Calls that were given up still count, for as long as they occupy the plugin.
+    for id in flood {
+        calls.abandon(id, now);
+    }
+    assert_eq!(calls.insert(Some("a".into()), 0, now).unwrap_err().0, Refusal::Full);
+    let later = now + GRACE;
+    calls.insert(Some("a".into()), 0, later).unwrap();
+}
+
+#[test]
+fn a_plugin_that_takes_one_call_at_a_time_takes_it_from_anybody() {
+    let mut calls = Calls::new(1, GRACE);
+    calls.insert(Some("a".into()), 0, epoch()).unwrap();
+}
+
+#[test]
 fn closing_gives_back_everyone_who_waits_and_takes_nobody_more() {
     let now = epoch();
     let mut calls = Calls::new(8, GRACE);
@@ -112,7 +143,7 @@ fn closing_gives_back_everyone_who_waits_and_takes_nobody_more() {
     insert(&mut calls, 3, now);
     calls.abandon(gone, now);
     assert_eq!(calls.close(), [1, 3]);
-    assert_eq!(calls.insert(4, now), Err((Refusal::Closed, 4)));
+    assert_eq!(calls.insert(None, 4, now), Err((Refusal::Closed, 4)));
     assert_eq!(calls.close(), [0_u32; 0]);
 }
 
@@ -156,7 +187,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Insert => {
-                    if let Ok(id) = calls.insert(next, now) {
+                    if let Ok(id) = calls.insert(None, next, now) {
                         prop_assert!(seen.insert(id));
                         issued.push(id);
                         waiting.insert(id, next);

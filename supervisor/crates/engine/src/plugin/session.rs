@@ -5,6 +5,7 @@
 //! deadline, and is woken once, by the reader.
 
 use std::{
+    mem,
     sync::{
         Arc, Mutex, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -12,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use plugbay_manifest::IgnoredCancel;
 use plugbay_protocol::{
     Code, ErrorObject, Framing, Id, Origin, limits,
     meta::Meta,
@@ -46,6 +48,7 @@ pub(crate) struct Settings {
     pub(crate) manners: Manners,
     pub(crate) max_frame: usize,
     pub(crate) max_in_flight: usize,
+    pub(crate) ignored_cancel: IgnoredCancel,
 }
 
 /// What may be said beside plain JSON-RPC.
@@ -210,7 +213,12 @@ pub(crate) struct Parts {
 impl Session {
     /// A session over the plugin's stdin.
     pub(crate) fn new(parts: Parts, outbound: Outbound) -> Arc<Self> {
-        let calls = Calls::new(parts.settings.max_in_flight, limits::CANCEL_GRACE);
+        // Where ignoring a cancellation is punished, its place is not given up meanwhile.
+        let grace = match parts.settings.ignored_cancel {
+            IgnoredCancel::Kill => limits::CANCEL_GRACE * 2,
+            IgnoredCancel::Leave => limits::CANCEL_GRACE,
+        };
+        let calls = Calls::new(parts.settings.max_in_flight, grace);
         Arc::new_cyclic(|me| Self {
             label: parts.label,
             settings: parts.settings,
@@ -260,14 +268,19 @@ impl Session {
             until: call.until,
             children: Vec::new(),
         };
-        let id = self.take(waiter, now).map_err(|refusal| match refusal {
-            Refusal::Full => {
-                count(&self.counters.overloaded);
-                Failure::Overloaded("as many calls are in flight as it takes")
-            }
-            Refusal::Closed => Failure::NotSent,
+        let caller = call.chain.as_ref().and_then(|chain| chain.plugins.last().cloned());
+        let id = self.take(caller, waiter, now).map_err(|refusal| {
+            let what = match refusal {
+                Refusal::Full => "as many calls are in flight as it takes",
+                Refusal::Share => "plugins have as many calls in flight as it takes of plugins",
+                Refusal::Closed => return Failure::NotSent,
+            };
+            count(&self.counters.overloaded);
+            Failure::Overloaded(what)
         })?;
-        let mut hold = Hold { session: self, id, stage: Stage::Unsent, notices: 0 };
+        let must_end = self.settings.ignored_cancel == IgnoredCancel::Kill
+            && !method::is_reserved(call.method);
+        let mut hold = Hold { session: self, id, stage: Stage::Unsent, notices: 0, must_end };
         let (params, outgoing) = self.load(id, &call)?;
         let frame = self.request(id, &call, params.as_deref().or(call.params), now)?;
         tally.sent += length(&frame.bytes);
@@ -354,13 +367,17 @@ impl Session {
                         sleep.as_mut().reset(due.into());
                         continue;
                     }
-                    hold.abandon(if cancelling { None } else { Some("deadline") });
-                    return Err(if cancelling {
-                        Failure::Cancelled
-                    } else {
-                        let after = now.saturating_duration_since(started);
-                        Failure::Deadline { idle: now < call.until, after }
-                    });
+                    if cancelling {
+                        let must_end = mem::take(&mut hold.must_end);
+                        hold.abandon(None);
+                        if must_end {
+                            self.grace_has_passed(hold.id);
+                        }
+                        return Err(Failure::Cancelled);
+                    }
+                    hold.abandon(Some("deadline"));
+                    let after = now.saturating_duration_since(started);
+                    return Err(Failure::Deadline { idle: now < call.until, after });
                 }
             }
         }
@@ -468,6 +485,26 @@ impl Session {
         }
     }
 
+    /// A plugin that has been told to stop a call is given a grace, and then killed.
+    fn expect_an_end(&self, id: CallId) {
+        let Some(me) = self.me.upgrade() else { return };
+        let session = me.clone();
+        me.tasks.spawn(async move {
+            tokio::select! {
+                () = session.over.cancelled() => {}
+                () = time::sleep(limits::CANCEL_GRACE) => session.grace_has_passed(id),
+            }
+        });
+    }
+
+    /// Judges a plugin by whether it has stopped a call in time.
+    fn grace_has_passed(&self, id: CallId) {
+        if lock(&self.calls).is_owed(id) {
+            let what = format!("it ignored a cancellation for {:?}", limits::CANCEL_GRACE);
+            self.condemn(Cause::Protocol(what));
+        }
+    }
+
     fn progressed(&self, id: CallId) -> Option<Instant> {
         lock(&self.calls).get_mut(id).and_then(|waiter| waiter.progressed)
     }
@@ -528,9 +565,14 @@ impl Session {
         self.adopt(only, token)
     }
 
-    fn take(&self, waiter: Waiter, now: Instant) -> Result<CallId, Refusal> {
+    fn take(
+        &self,
+        caller: Option<Arc<str>>,
+        waiter: Waiter,
+        now: Instant,
+    ) -> Result<CallId, Refusal> {
         let mut calls = lock(&self.calls);
-        let taken = calls.insert(waiter, now);
+        let taken = calls.insert(caller, waiter, now);
         self.busy.store(calls.in_flight(), Ordering::Relaxed);
         taken.map_err(|(refusal, _waiter)| refusal)
     }
@@ -670,6 +712,8 @@ struct Hold<'s> {
     stage: Stage,
     /// Progress notices that came, once that is known.
     notices: u64,
+    /// Whether the plugin is killed if it does not stop when told to.
+    must_end: bool,
 }
 
 impl Hold<'_> {
@@ -691,10 +735,15 @@ impl Hold<'_> {
             self.notices = waiter.notices;
             waiter.cancel_children();
             self.session.quiet.notify_waiters();
-            if let Some(reason) = notice
-                && !self.session.outbound.recall(self.id)
-            {
+            if notice.is_some() && self.session.outbound.recall(self.id) {
+                self.session.forget(self.id);
+                return;
+            }
+            if let Some(reason) = notice {
                 self.session.cancel_notice(self.id, reason);
+            }
+            if self.must_end {
+                self.session.expect_an_end(self.id);
             }
         }
     }

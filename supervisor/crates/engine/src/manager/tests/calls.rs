@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::time;
 
 use super::*;
-use crate::{CallErrorKind, CancellationToken, Cause, Deadline};
+use crate::{CallErrorKind, CancellationToken, Cause, Deadline, EventKind};
 
 #[tokio::test]
 async fn a_call_has_a_typed_result() {
@@ -148,6 +148,86 @@ async fn a_cancelled_call_is_answered_once_whatever_the_plugin_does() {
     let error = cancel_one(&cancellable(|_| None)).await.unwrap_err();
     assert!(matches!(error.kind(), CallErrorKind::Cancelled), "{error}");
     assert!(before.elapsed() >= plugbay_protocol::limits::CANCEL_GRACE);
+}
+
+/// A plugin that does not care about cancellations and answers everything but `wait`.
+fn stubborn() -> Stage {
+    Stage::new(|mut fake| async move {
+        fake.greet("p", &[]).await;
+        while let Some(message) = fake.recv().await {
+            if message["method"] != "wait" && message.get("id").is_some() {
+                fake.answer(&message, json!(1)).await;
+            }
+        }
+        Cause::Code(0)
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_ignores_a_cancellation_is_killed_if_its_manifest_wants_that() {
+    let kill = "[supervision]\nignored_cancel = \"kill\"\n";
+    let cancelled = async |host: &Host| {
+        let token = CancellationToken::new();
+        token.cancel();
+        host.call_with("p", "wait").cancel(token).send::<Value>().await.unwrap_err();
+    };
+    let late = async |host: &Host| {
+        let call = host.call_with("p", "wait").idle_timeout(Duration::from_secs(1));
+        call.send::<Value>().await.unwrap_err();
+    };
+    let dropped = async |host: &Host| {
+        let call = host.call_with("p", "wait").send::<Value>();
+        time::timeout(Duration::from_millis(5), call).await.unwrap_err();
+    };
+    for way in 0..3 {
+        let host = host_of(&stubborn(), kill, |builder| builder).await;
+        host.start_plugin("p").await.unwrap();
+        let mut events = host.subscribe();
+        match way {
+            0 => cancelled(&host).await,
+            1 => late(&host).await,
+            _ => dropped(&host).await,
+        }
+        let death = loop {
+            if let EventKind::Died(death) = events.next().await.unwrap().kind {
+                break death;
+            }
+        };
+        assert_eq!(death.cause, Cause::Protocol("it ignored a cancellation for 2s".into()));
+
+        let host = host_of(&stubborn(), "", |builder| builder).await;
+        host.start_plugin("p").await.unwrap();
+        match way {
+            0 => cancelled(&host).await,
+            1 => late(&host).await,
+            _ => dropped(&host).await,
+        }
+        time::sleep(Duration::from_secs(60)).await;
+        assert!(host.deaths("p").await.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_stops_when_told_to_lives_on() {
+    let obeys = Stage::new(|mut fake| async move {
+        fake.greet("p", &[]).await;
+        while let Some(message) = fake.recv().await {
+            if message["method"] == "$/cancel" {
+                let error = json!({"code": -32800, "message": "cancelled"});
+                let id = &message["params"]["id"];
+                fake.send(&json!({"jsonrpc": "2.0", "id": id, "error": error})).await;
+            }
+        }
+        Cause::Code(0)
+    });
+    let kill = "[supervision]\nignored_cancel = \"kill\"\n";
+    let host = host_of(&obeys, kill, |builder| builder).await;
+    for _ in 0..3 {
+        let call = host.call_with("p", "wait").idle_timeout(Duration::from_secs(1));
+        call.send::<Value>().await.unwrap_err();
+    }
+    time::sleep(Duration::from_secs(60)).await;
+    assert!(host.deaths("p").await.is_empty());
 }
 
 #[tokio::test]

@@ -169,6 +169,49 @@ async fn a_deadline_flows_down_the_chain() {
 }
 
 #[tokio::test]
+async fn a_plugin_that_calls_another_without_end_leaves_places_for_the_host() {
+    let plugins = Plugins::new()
+        .with("p", "[dependencies]\nq = \"*\"\n")
+        .with("q", "[supervision]\nmax_inflight = 8\n");
+    let flood = Stage::new(|mut fake| async move {
+        let name = fake.spec.workdir.file_name().unwrap().to_str().unwrap().to_owned();
+        fake.greet(&name, &[]).await;
+        if name == "q" {
+            // Answers only what is not of the flood.
+            while let Some(call) = fake.recv().await {
+                if call["method"] == "echo" {
+                    fake.answer(&call, json!(1)).await;
+                }
+            }
+            return Cause::Code(0);
+        }
+        let call = fake.recv().await.unwrap();
+        for id in 0..20 {
+            let params = json!({"plugin": "q", "method": "mute"});
+            let question = json!({"jsonrpc": "2.0", "id": id, "method": "host/call"});
+            let mut question = question.as_object().unwrap().clone();
+            question.insert("params".to_owned(), params);
+            fake.send(&Value::Object(question)).await;
+        }
+        let mut refused = 0;
+        while refused < 16 {
+            refused += u32::from(fake.recv().await.unwrap()["error"]["code"] == -31004);
+        }
+        fake.answer(&call, json!(refused)).await;
+        fake.serve(without_meta).await
+    });
+    let host =
+        Host::builder().plugins(plugins.path()).launcher(Arc::new(flood)).start().await.unwrap();
+    host.call::<_, Value>("q", "echo", &json!({})).await.unwrap();
+    assert_eq!(host.call::<_, u32>("p", "flood", &json!({})).await.unwrap(), 16);
+    let params = json!({});
+    let calls = (0..4).map(|_| host.call::<_, Value>("q", "echo", &params));
+    for outcome in futures_util::future::join_all(calls).await {
+        outcome.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_question_before_the_handshake_is_refused() {
     let stage = Stage::new(|mut fake| async move {
         let initialize = fake.expect("initialize").await;

@@ -274,9 +274,8 @@ async fn receive(socket: Arc<Socket>, connection: Arc<Connection>) {
 }
 
 fn take(fds: Vec<OwnedFd>) -> io::Result<[OwnedFd; 4]> {
-    fds.try_into().map_err(|fds: Vec<OwnedFd>| {
-        io::Error::other(format!("{} descriptors came, not four", fds.len()))
-    })
+    // The kernel delivers as many as there is room for in this process.
+    fds.try_into().map_err(|_fewer: Vec<OwnedFd>| io::Error::from_raw_os_error(libc::EMFILE))
 }
 
 fn never_ran(failure: Failure) -> Cause {
@@ -315,5 +314,6 @@ fn unlinked(error: &KeeperError) -> Cause {
 }
 
 fn refused(stage: &str, error: &io::Error) -> Cause {
-    Cause::Launch { stage: stage.to_owned(), errno: 0, message: error.to_string() }
+    let errno = error.raw_os_error().unwrap_or(0);
+    Cause::Launch { stage: stage.to_owned(), errno, message: error.to_string() }
 }

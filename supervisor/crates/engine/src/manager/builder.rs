@@ -14,7 +14,7 @@ use plugbay_sandbox::{FileGrant, Level};
 use semver::Version;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::to_raw_value};
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -35,18 +35,17 @@ use crate::{
     clock,
     error::StartError,
     lifecycle::{
+        limiter::Bounds,
         restart::Policy,
         slot::{Needs, Slot},
     },
     link::{Launcher, keeper::Keeper},
     log::{LogRecord, LogSink},
-    plugin::{Counters, grants::Place},
+    plugin::{Counters, gate::Gate, grants::Place},
 };
 
 /// Commands that can be under way to the table.
 const COMMANDS: usize = 256;
-/// Plugins being started at once: enough to use the processors, few enough to leave them usable.
-const STARTS_PER_CORE: usize = 2;
 
 /// A host to be configured and started; see [`Host::builder`].
 #[derive(Debug)]
@@ -289,7 +288,6 @@ impl HostBuilder {
         let Peer { name, version } = directory.host.clone();
         let ledger =
             self.store.map_or_else(Ledger::default, |file| Ledger::open(file, name, version));
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let kitchen = Kitchen {
             launcher,
             services: Arc::new(Desk(Arc::downgrade(&directory))),
@@ -299,7 +297,7 @@ impl HostBuilder {
             host_methods: directory.methods.names(),
             environment: Arc::new(environment),
             python_sdk: self.python_sdk,
-            starts: Arc::new(Semaphore::new(cores * STARTS_PER_CORE)),
+            gate: Gate::new(Bounds::default()),
         };
         let (events, _) = broadcast::channel(event::KEPT);
         let weak = events.downgrade();

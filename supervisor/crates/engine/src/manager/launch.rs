@@ -10,13 +10,13 @@ use plugbay_protocol::{
 };
 use plugbay_sandbox::{Access, EnvGrant, FileGrant, resolve::resolve, scrub};
 use serde_json::value::RawValue;
-use tokio::sync::Semaphore;
 
 use super::{ledger::Ledger, sdk};
 use crate::{
     lifecycle::{
         identity::Generation,
         instance::Ladder,
+        limiter::Lane,
         restart::{Exit, Mode, Policy},
         slot::Rules,
     },
@@ -25,6 +25,7 @@ use crate::{
     plugin::{
         Counters, Label,
         death::Cause,
+        gate::Gate,
         grants::{self, Command, Place},
         inbound::Services,
         instance::{Plan, Prepared, SpecMaker},
@@ -47,8 +48,8 @@ pub(crate) struct Kitchen {
     /// The environment that variables may be passed on from.
     pub(crate) environment: Arc<Vec<(OsString, OsString)>>,
     pub(crate) python_sdk: Option<PathBuf>,
-    /// So many plugins are started at once, so that a host full of them does not stall itself.
-    pub(crate) starts: Arc<Semaphore>,
+    /// What every start goes through, so that a host full of plugins does not stall itself.
+    pub(crate) gate: Arc<Gate>,
 }
 
 /// What one plugin is made from.
@@ -66,6 +67,8 @@ pub(crate) struct Occasion {
     pub(crate) label: Label,
     pub(crate) restarts: u64,
     pub(crate) reason: Option<String>,
+    /// How urgent it is.
+    pub(crate) lane: Lane,
 }
 
 impl Recipe {
@@ -90,7 +93,8 @@ impl Recipe {
             initialize: self.initialize(kitchen, generation, restart),
             start_timeout: self.manifest.supervision.start_timeout,
             launcher: kitchen.launcher.clone(),
-            starts: kitchen.starts.clone(),
+            gate: kitchen.gate.clone(),
+            lane: occasion.lane,
         }
     }
 

@@ -31,6 +31,7 @@ use crate::{
         Moment,
         identity::InstanceId,
         instance::Rung,
+        limiter::Lane,
         slot::{Effect, Event, State, Timer},
     },
     plugin::{
@@ -59,6 +60,8 @@ pub(crate) struct Table {
     dice: fastrand::Rng,
     /// What the slots count their time from.
     epoch: Instant,
+    /// How urgent the starts are that come of what happens now.
+    lane: Lane,
     farewells: Vec<oneshot::Sender<()>>,
 }
 
@@ -84,6 +87,7 @@ impl Table {
             tasks: TaskTracker::new(),
             dice: fastrand::Rng::new(),
             epoch: clock::now(),
+            lane: Lane::First,
             farewells: Vec::new(),
         }
     }
@@ -154,6 +158,7 @@ impl Table {
     }
 
     fn command(&mut self, command: Command, directory: &Directory) {
+        self.lane = Lane::Awaited;
         match command {
             Command::Wanted(name) => self.step(&name, Event::Wanted),
             Command::Control(name, wish, reply) => {
@@ -190,6 +195,7 @@ impl Table {
     }
 
     fn report(&mut self, label: &Label, report: Report) {
+        self.lane = self.lane_after(&report);
         let Some(plug) = self.plugs.get_mut(&label.plugin) else { return };
         let instance = label.instance;
         let mut ended = None;
@@ -214,6 +220,26 @@ impl Table {
         if let (Some(death), Some(plug)) = (ended, self.plugs.get(&label.plugin)) {
             let version = plug.entry.manifest.plugin.version.to_string();
             self.kitchen.ledger.died(&label.plugin, &version, &death, plug.next());
+        }
+    }
+
+    /// How urgent the starts are that come of a report.
+    fn lane_after(&self, report: &Report) -> Lane {
+        match report {
+            // Somebody wanted it down and up again, or it would have a delay.
+            Report::Exited(_) => Lane::Awaited,
+            // Spares, and those that waited for this one.
+            Report::Running { .. }
+            | Report::Ready { .. }
+            | Report::Dying
+            | Report::Drained
+            | Report::ShutDown => {
+                if self.muster.borrow().is_complete() {
+                    Lane::Again
+                } else {
+                    Lane::First
+                }
+            }
         }
     }
 
@@ -318,6 +344,7 @@ impl Table {
             label: label.clone(),
             restarts: plug.slot.restarts(),
             reason: plug.deaths().next_back().map(|death| death.cause.token()),
+            lane: self.lane,
         };
         let plan = plug.recipe.plan(&self.kitchen, occasion);
         let (orders, taken) = mpsc::channel(ORDERS);
@@ -328,6 +355,7 @@ impl Table {
 
     /// The timers that are due.
     fn ring(&mut self) {
+        self.lane = Lane::Again;
         let now = clock::now();
         while let Some((name, timer)) = self.wheel.pop(now) {
             let event = match timer {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use plugbay_sandbox::{Hit, Limit, SECCOMP_KILL};
+use plugbay_sandbox::{Hit, Limit, SECCOMP_KILL, Stage};
 
 use super::text::{Breaks, plain};
 use crate::lifecycle::{
@@ -89,6 +89,18 @@ impl Cause {
             | Self::Mute { .. }
             | Self::Unknown => Exit::Failure,
         }
+    }
+}
+
+impl Cause {
+    /// Whether the machine was short of something that every start needs. A step that runs under
+    /// the plugin's own limits says nothing of the machine: a plugin that is allowed no process must
+    /// not keep others from starting.
+    pub(crate) fn is_shortage(&self) -> bool {
+        let Self::Launch { stage, errno, .. } = self else { return false };
+        let before_limits = ["keeper", "start", "descriptors", "pipes", Stage::Clone.describe()];
+        let short = [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE];
+        before_limits.contains(&stage.as_str()) && short.contains(errno)
     }
 }
 
@@ -305,6 +317,18 @@ mod tests {
         };
         assert_eq!(exit(libc::ENOENT), Exit::Permanent);
         assert_eq!(exit(libc::EAGAIN), Exit::Passing);
+    }
+
+    #[test]
+    fn a_plugins_own_limits_are_no_shortage_of_the_machine() {
+        let shortage = |stage: &str, errno| {
+            Cause::Launch { stage: stage.into(), errno, message: String::new() }.is_shortage()
+        };
+        assert!(shortage(Stage::Clone.describe(), libc::EAGAIN));
+        assert!(shortage("start", libc::EMFILE));
+        assert!(!shortage(Stage::Fork.describe(), libc::EAGAIN));
+        assert!(!shortage(Stage::Exec.describe(), libc::EAGAIN));
+        assert!(!shortage("start", libc::ENOENT));
     }
 
     #[test]

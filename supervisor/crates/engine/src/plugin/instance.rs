@@ -12,7 +12,7 @@
 //! ```
 
 use std::{
-    fmt,
+    fmt, io,
     os::fd::OwnedFd,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -27,7 +27,7 @@ use plugbay_sandbox::{Enforcement, Spec};
 use serde_json::value::RawValue;
 use tokio::{
     net::unix::pipe,
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     task::JoinSet,
     time,
 };
@@ -35,6 +35,7 @@ use tokio::{
 use super::{
     Label,
     death::{Cause, Death, Ending, InFlight},
+    gate::{Gate, Pass},
     handshake,
     outbound::Outbound,
     reader,
@@ -43,6 +44,7 @@ use super::{
 };
 use crate::{
     clock,
+    lifecycle::limiter::Lane,
     link::{Exited, Launched, Launcher, Process},
 };
 
@@ -50,6 +52,9 @@ use crate::{
 const LONGEST_START: Duration = Duration::from_secs(120);
 /// How long the keeper may take to start a process. If it starts one later, it is let go at once.
 const LAUNCH: Duration = Duration::from_secs(20);
+/// How long a start keeps its place among those under way once the process runs. Four that hang must
+/// not hold up everybody else for as long as they may hang.
+const PLACE_HELD: Duration = Duration::from_secs(2);
 /// How long callers wait for the cause after the process is seen to be gone.
 const SETTLE: Duration = Duration::from_millis(80);
 /// How long the pipes of a process that is gone are read.
@@ -80,8 +85,9 @@ pub(crate) struct Plan {
     pub(crate) initialize: Initialize,
     pub(crate) start_timeout: Duration,
     pub(crate) launcher: Arc<dyn Launcher>,
-    /// How many may be starting at once.
-    pub(crate) starts: Arc<Semaphore>,
+    /// Where it waits for its turn to start, and in which lane.
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) lane: Lane,
 }
 
 /// What the manager wants of a process.
@@ -140,17 +146,20 @@ pub(crate) async fn run(plan: Plan, mut orders: mpsc::Receiver<Order>, reporter:
         manifest: plan.manifest,
         initialize: plan.initialize,
         timeout: plan.start_timeout,
-        permit: None,
+        pass: None,
     };
     let launched = tokio::select! {
         biased;
         // Whatever the order is, nothing has been started that it could be about.
         _order = orders.recv() => Err(Cause::Requested),
-        permit = plan.starts.acquire_owned() => {
-            greeting.permit = permit.ok();
+        pass = plan.gate.clone().enter(plan.lane) => {
+            greeting.pass = Some(pass);
             launch(spec, &*launcher).await
         }
     };
+    if launched.as_ref().is_err_and(Cause::is_shortage) {
+        plan.gate.close();
+    }
     let opened = match launched {
         Ok((launched, grants)) => {
             greeting.initialize.grants = grants;
@@ -205,8 +214,8 @@ struct Greeting {
     manifest: Arc<Manifest>,
     initialize: Initialize,
     timeout: Duration,
-    /// Given back when the plugin has answered, or has not.
-    permit: Option<OwnedSemaphorePermit>,
+    /// Given back when the plugin has answered, or takes long.
+    pass: Option<Pass>,
 }
 
 struct Instance {
@@ -429,7 +438,7 @@ async fn greet(session: Arc<Session>, greeting: Greeting) -> Result<Option<Arc<H
     }
     let params = serde_json::value::to_raw_value(&greeting.initialize)
         .map_err(|error| Cause::Handshake(error.to_string()))?;
-    let answer = match session.call(opening(&params, greeting.timeout)).await {
+    let answer = match opened(&session, &params, greeting.timeout, greeting.pass).await {
         Ok(answer) => answer,
         Err(Failure::Deadline { after, .. }) => return Err(Cause::Mute { after }),
         Err(Failure::Plugin(error)) => return Err(Cause::Handshake(error.to_string())),
@@ -453,8 +462,27 @@ async fn greet(session: Arc<Session>, greeting: Greeting) -> Result<Option<Arc<H
     session.greeted.store(true, Ordering::Release);
     // If it cannot be sent, the process is on its way out and that is seen elsewhere.
     session.notify(method::INITIALIZED, &()).ok();
-    drop(greeting.permit);
     Ok(Some(Arc::new(hello)))
+}
+
+/// Says hello first. The place among the starts is given back with the answer or after a while: one
+/// that takes long is waiting for something, not working the machine.
+async fn opened(
+    session: &Session,
+    params: &RawValue,
+    timeout: Duration,
+    mut pass: Option<Pass>,
+) -> Result<Box<RawValue>, Failure> {
+    let answer = session.call(opening(params, timeout));
+    let late = time::sleep(PLACE_HELD);
+    tokio::pin!(answer, late);
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut answer => return answer,
+            () = &mut late, if pass.is_some() => pass = None,
+        }
+    }
 }
 
 fn opening(params: &RawValue, timeout: Duration) -> Call<'_> {
@@ -495,11 +523,16 @@ async fn shut_down(session: &Session) {
 }
 
 fn writer(fd: OwnedFd) -> Result<pipe::Sender, Cause> {
-    pipe::Sender::from_owned_fd(fd).map_err(|error| refused("pipes", error.to_string()))
+    pipe::Sender::from_owned_fd(fd).map_err(|error| unpiped(&error))
 }
 
 fn reads(fd: OwnedFd) -> Result<pipe::Receiver, Cause> {
-    pipe::Receiver::from_owned_fd(fd).map_err(|error| refused("pipes", error.to_string()))
+    pipe::Receiver::from_owned_fd(fd).map_err(|error| unpiped(&error))
+}
+
+fn unpiped(error: &io::Error) -> Cause {
+    let errno = error.raw_os_error().unwrap_or(0);
+    Cause::Launch { stage: "pipes".to_owned(), errno, message: error.to_string() }
 }
 
 fn refused(stage: &str, message: String) -> Cause {

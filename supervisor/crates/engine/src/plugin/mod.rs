@@ -15,6 +15,7 @@
 mod calls;
 pub(crate) mod circuit;
 pub(crate) mod death;
+pub(crate) mod gate;
 pub(crate) mod grants;
 pub(crate) mod handshake;
 pub(crate) mod inbound;

@@ -1,6 +1,7 @@
 //! The engine from end to end but for the process: real pipes, scripted plugins.
 
 mod calls;
+mod crowds;
 mod faults;
 mod instances;
 mod ledger;

@@ -1,12 +1,13 @@
 //! The life of one process, as far as its slot decides about it. Pure.
 //!
 //! ```text
-//!    STARTING ──ready──► READY ──fitness──► READY (fit, ailing, unready)
-//!       │ │                │ │
-//!       │ └────dying───────┼─┴──► ENDING at kill ──────due──► UNKILLABLE (killed again when due)
-//!       │                  │              ▲
-//!       └──end──► ENDING   └──end──► ENDING at drain
-//!             at terminate            drain ► shutdown ► eof ► terminate ► kill
+//! starting    ready → ready · end, hasten → terminate · dying → kill
+//! ready       end, hasten → drain · dying → kill
+//! drain       dying → kill · drained, due → shutdown · hasten → terminate
+//! shutdown    due, shut down → eof · dying → kill · hasten → terminate
+//! eof         dying → kill · due, hasten → terminate
+//! terminate   due, dying, hasten → kill
+//! kill        due → unkillable
 //! ```
 //!
 //! The stop ladder: calls in flight may finish, the `shutdown` request, the end of input, SIGTERM,

@@ -10,6 +10,30 @@
 //! changes nothing. A timer is armed by an effect and comes back as an event; arming it again
 //! replaces it.
 //!
+//! With one instance, this is every way from state to state (`rested` and `needs` are what
+//! [`Timer::Rest`] and others bring, `due` is any other timer):
+//!
+//! ```text
+//! backoff     refuse → failed · due, restart, start → starting, waiting · stop → stopped
+//! crashed     exited → backoff, failed, quarantined, stopped · due → fenced ·
+//!             restart, start → restarting · stop → stopping
+//! degraded    exited → backoff, failed, quarantined, stopped · dying → crashed ·
+//!             restart → restarting · rested → resting · fitness → running · stop → stopping
+//! failed      restart, start → starting, waiting · stop → stopped
+//! fenced      exited → backoff, failed, idle, quarantined, starting, stopped, waiting
+//! idle        refuse → failed · restart, start, wanted → starting, waiting · stop → stopped
+//! quarantined refuse → failed · due, restart, start → starting, waiting · stop → stopped
+//! restarting  due → fenced · exited → starting, waiting · stop → stopping
+//! resting     due → fenced · exited → idle · restart, start, wanted → restarting · stop → stopping
+//! running     exited → backoff, failed, quarantined, stopped · dying → crashed ·
+//!             fitness → degraded · restart → restarting · rested → resting · stop → stopping
+//! starting    exited → backoff, failed, quarantined, stopped · dying → crashed ·
+//!             restart → restarting · ready → running · stop → stopping
+//! stopped     refuse → failed · restart, start → starting, waiting
+//! stopping    due → fenced · restart, start → restarting · exited → stopped
+//! waiting     refuse → failed · needs → starting · stop → stopped
+//! ```
+//!
 //! What restrains a slot:
 //! - Never are more trees alive than places (instances and spares), those that cannot be killed
 //!   included. So a plugin with one place never runs twice.
@@ -18,7 +42,11 @@
 //!   or an outage that takes eight instances at once would trip the breaker at once.
 //! - After a quarantine one instance is tried; the others follow when it has proved stable.
 
+mod state;
+
 use std::time::Duration;
+
+pub use state::{Hope, State};
 
 use super::{
     Moment,
@@ -38,15 +66,6 @@ pub enum Timer {
     Instance(InstanceId),
 }
 
-/// Whether a slot that waits for others may hope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Hope {
-    /// They are on their way up.
-    Coming,
-    /// One of them stays down until somebody changes something.
-    Lost,
-}
-
 /// Whether what a plugin depends on is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Needs {
@@ -54,121 +73,6 @@ pub enum Needs {
     Met,
     /// Not all of it.
     Missing(Hope),
-}
-
-/// Where a slot is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum State {
-    /// Not wanted yet, or not for a while: starts with the next call.
-    Idle,
-    /// Wanted, but what it depends on is not there.
-    Waiting(Hope),
-    /// Being started and greeted.
-    Starting,
-    /// Ready for calls.
-    Running,
-    /// Takes calls, but not as it should: too few instances, or they are not well.
-    Degraded,
-    /// On its way down, to be started again.
-    Restarting,
-    /// On its way down because nobody called for a while.
-    Resting,
-    /// On its way down for good.
-    Stopping,
-    /// Ended unasked; what follows is decided when all of it is gone.
-    Crashed,
-    /// Failed; starts again when the delay has passed.
-    Backoff {
-        /// The delay.
-        delay: Duration,
-    },
-    /// Failed too often; one trial when the time has passed.
-    Quarantined {
-        /// How long.
-        length: Duration,
-    },
-    /// Cannot run until somebody changes something.
-    Failed,
-    /// Not wanted.
-    Stopped,
-    /// What is left of it cannot be killed; nothing starts until it is gone.
-    Fenced,
-}
-
-impl State {
-    /// The state's name in statuses and events.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::Waiting(_) => "waiting",
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::Degraded => "degraded",
-            Self::Restarting => "restarting",
-            Self::Resting => "resting",
-            Self::Stopping => "stopping",
-            Self::Crashed => "crashed",
-            Self::Backoff { .. } => "backoff",
-            Self::Quarantined { .. } => "quarantined",
-            Self::Failed => "failed",
-            Self::Stopped => "stopped",
-            Self::Fenced => "fenced",
-        }
-    }
-
-    /// Whether a call that comes now may wait for the plugin to become ready.
-    #[must_use]
-    pub fn is_on_its_way_up(self) -> bool {
-        match self {
-            Self::Idle
-            | Self::Waiting(Hope::Coming)
-            | Self::Starting
-            | Self::Running
-            | Self::Degraded
-            | Self::Restarting
-            | Self::Resting
-            | Self::Crashed
-            | Self::Backoff { .. } => true,
-            Self::Waiting(Hope::Lost)
-            | Self::Stopping
-            | Self::Quarantined { .. }
-            | Self::Failed
-            | Self::Stopped
-            | Self::Fenced => false,
-        }
-    }
-
-    /// Whether instances of it are up, well or not.
-    #[must_use]
-    pub fn is_up(self) -> bool {
-        matches!(self, Self::Running | Self::Degraded)
-    }
-
-    /// Whether a call is what it waits for.
-    #[must_use]
-    pub fn is_woken_by_calls(self) -> bool {
-        matches!(self, Self::Idle | Self::Resting)
-    }
-
-    /// Whether no process is left and none will be started without being asked.
-    #[must_use]
-    pub fn is_at_rest(self) -> bool {
-        match self {
-            Self::Idle | Self::Failed | Self::Stopped => true,
-            Self::Waiting(_)
-            | Self::Starting
-            | Self::Running
-            | Self::Degraded
-            | Self::Restarting
-            | Self::Resting
-            | Self::Stopping
-            | Self::Crashed
-            | Self::Backoff { .. }
-            | Self::Quarantined { .. }
-            | Self::Fenced => false,
-        }
-    }
 }
 
 /// What happens to a slot.
@@ -553,7 +457,7 @@ impl Slot {
         let able = |instance: &&mut Instance| instance.role() == Role::Spare && instance.is_able();
         while self.instances.iter().filter(|one| one.is_routable()).count() < self.rules.instances {
             let full = self.serving() >= self.rules.instances;
-            let Some(spare) = self.instances.iter_mut().find(able) else { return };
+            let Some(spare) = self.instances.iter_mut().find(able) else { break };
             spare.assign(Role::Active);
             let unready = Phase::Ready(Fitness::Unready);
             let relieved =
@@ -665,6 +569,8 @@ impl Slot {
     }
 }
 
+#[cfg(test)]
+mod diagram;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

@@ -137,7 +137,7 @@ fn subject(event: Event) -> Option<InstanceId> {
 }
 
 /// What must be true between any two events.
-fn check(world: &World) -> Result<(), TestCaseError> {
+pub(super) fn check(world: &World) -> Result<(), TestCaseError> {
     let slot = &world.slot;
     let known: Vec<InstanceId> = slot.instances().iter().map(Instance::id).collect();
     prop_assert_eq!(&known, &world.alive.iter().copied().collect::<Vec<_>>());

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cgroup::Group,
+    denial::Watcher,
     enforcement::Enforcement,
     launch::PrivateTmp,
     limit::{Hit, Holder, Limit},
@@ -103,6 +104,7 @@ pub struct Child {
     pub(crate) rung: Rung,
     pub(crate) limits: Limits,
     pub(crate) enforcement: Enforcement,
+    pub(crate) watcher: Option<Watcher>,
 }
 
 impl Child {
@@ -131,6 +133,12 @@ impl Child {
     #[must_use]
     pub fn enforcement(&self) -> &Enforcement {
         &self.enforcement
+    }
+
+    /// What answers the filter's questions about what it refuses. It must be served: a process waits
+    /// for the answer. Dropped, everything asked about is refused with `ENOSYS`.
+    pub fn take_watcher(&mut self) -> Option<Watcher> {
+        self.watcher.take()
     }
 
     /// Sends a signal to the program's process.

@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::denial::Watched;
+
 /// One kernel mechanism of the sandbox, in the order in which they are applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -154,6 +156,9 @@ pub struct Enforcement {
     pub tree_kill: TreeKill,
     /// What was granted without being asked for (an interpreter's installation), in words.
     pub notes: Vec<String>,
+    /// Who is told of what is refused.
+    #[serde(default)]
+    pub watched: Watched,
 }
 
 impl Enforcement {

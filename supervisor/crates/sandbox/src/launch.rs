@@ -24,8 +24,9 @@ use thiserror::Error;
 use crate::{
     cgroup::{self, Group, Lost},
     child::Child,
+    denial::{Watch, Watched, Watcher},
     enforcement::{Enforcement, LayerReport, TreeKill},
-    layers::confine::Image,
+    layers::confine::{Image, Programs},
     machine::Machine,
     plan::{self, Plan, PlanError, Rights, Rung},
     record::{self, Failure, Receiver, Record, Stage},
@@ -81,7 +82,8 @@ pub struct Stdio {
 pub struct Launcher {
     machine: Machine,
     lost: Vec<(Rung, String)>,
-    filters: HashMap<Variant, Arc<[libc::sock_filter]>>,
+    filters: HashMap<Variant, Programs>,
+    watch: Watch,
     networks: Networks,
     standby: Standbys,
     sequence: u64,
@@ -107,10 +109,19 @@ impl Launcher {
             machine,
             lost: Vec::new(),
             filters: HashMap::new(),
+            watch: Watch::Nothing,
             networks: Networks::default(),
             standby: Standbys::default(),
             sequence: 0,
         })
+    }
+
+    /// Asks to be told what processes are refused, of those that are started from now on. The
+    /// watcher of each must be served ([`Child::take_watcher`]).
+    pub fn watch(&mut self, watch: Watch) {
+        self.watch = watch;
+        self.filters.clear();
+        self.standby = Standbys::default();
     }
 
     /// The facts of this machine.
@@ -244,6 +255,7 @@ impl Launcher {
             }),
             Fork::Parent { pid, pidfd } => {
                 launch.attempt = Some(Attempt {
+                    watching: self.watching(&plan),
                     rung: plan.rung,
                     report: receiver,
                     shim: pid,
@@ -254,6 +266,7 @@ impl Launcher {
                     private,
                     main: None,
                     failure: None,
+                    listener: None,
                 });
                 Ok(())
             }
@@ -270,22 +283,29 @@ impl Launcher {
         Some(spare)
     }
 
-    fn filter(
-        &mut self,
-        variant: Option<&Variant>,
-    ) -> Result<Arc<[libc::sock_filter]>, LaunchError> {
-        let Some(variant) = variant else { return Ok(Arc::from([])) };
+    fn filter(&mut self, variant: Option<&Variant>) -> Result<Programs, LaunchError> {
+        let Some(variant) = variant else {
+            return Ok(Programs { plain: Arc::from([]), asking: None });
+        };
         if let Some(known) = self.filters.get(variant) {
-            return Ok(Arc::clone(known));
+            return Ok(known.clone());
         }
-        let compiled = seccomp::compile(variant)?;
-        let program: Arc<[libc::sock_filter]> = compiled
-            .instructions
-            .iter()
-            .map(|one| libc::sock_filter { code: one.code, jt: one.jt, jf: one.jf, k: one.k })
-            .collect();
-        self.filters.insert(*variant, Arc::clone(&program));
-        Ok(program)
+        let program = |watch| -> Result<Arc<[libc::sock_filter]>, SeccompError> {
+            let compiled = seccomp::compile_watched(variant, watch)?;
+            let instructions = compiled.instructions.iter();
+            Ok(instructions
+                .map(|one| libc::sock_filter { code: one.code, jt: one.jt, jf: one.jf, k: one.k })
+                .collect())
+        };
+        let plain = program(Watch::Nothing)?;
+        let asking = (self.watch != Watch::Nothing).then(|| program(self.watch)).transpose()?;
+        let programs = Programs { plain, asking };
+        self.filters.insert(*variant, programs.clone());
+        Ok(programs)
+    }
+
+    fn watching(&self, plan: &Plan) -> Option<(Watch, Variant)> {
+        plan.filter.filter(|_| self.watch != Watch::Nothing).map(|variant| (self.watch, variant))
     }
 
     /// Control groups with these limits. A kind that cannot be had is given up from now on, so that
@@ -341,6 +361,10 @@ struct Attempt {
     private: Option<PrivateTmp>,
     main: Option<OwnedFd>,
     failure: Option<Failure>,
+    /// What is to be watched, of which filter.
+    watching: Option<(Watch, Variant)>,
+    /// Where the filter asks, or why it does not.
+    listener: Option<Result<OwnedFd, Errno>>,
 }
 
 impl Launch {
@@ -378,6 +402,7 @@ impl Launch {
                 Ok(Some(Record::Layer(report))) => attempt.correct(report),
                 Ok(Some(Record::Main(process))) => attempt.main = Some(process),
                 Ok(Some(Record::Failed(failure))) => attempt.failure = Some(failure),
+                Ok(Some(Record::Listener(listener))) => attempt.listener = Some(listener),
                 Ok(None) => return self.conclude(launcher),
                 Err(Errno::EAGAIN) => return Ok(None),
                 Err(errno) => return Err(Failure::at(Stage::Clone)(errno).into()),
@@ -422,7 +447,9 @@ impl Attempt {
             (false, Rung::Root | Rung::User) => TreeKill::PidNamespace,
             (false, Rung::Bare) => TreeKill::Sweep,
         };
-        let enforcement = Enforcement { layers: self.reports, tree_kill, notes: notes(spec) };
+        let (watched, watcher) = watched(self.watching, self.listener);
+        let enforcement =
+            Enforcement { layers: self.reports, tree_kill, notes: notes(spec), watched };
         match (failure, self.main) {
             (None, Some(main)) => Ok(Child {
                 main,
@@ -434,6 +461,7 @@ impl Attempt {
                 rung: self.rung,
                 limits: spec.limits.clone(),
                 enforcement,
+                watcher,
             }),
             (failure, _) => {
                 sys::pidfd_signal(self.shim_fd.as_fd(), libc::SIGKILL).ok();
@@ -441,6 +469,29 @@ impl Attempt {
                 Err((self.rung, failure.unwrap_or_else(|| Failure::at(Stage::Clone)(Errno::ESRCH))))
             }
         }
+    }
+}
+
+/// The watcher of a process, and what it will be told.
+fn watched(
+    wanted: Option<(Watch, Variant)>,
+    listener: Option<Result<OwnedFd, Errno>>,
+) -> (Watched, Option<Watcher>) {
+    match (wanted, listener) {
+        (Some((watch, variant)), Some(Ok(listener))) => {
+            let attempts = watch == Watch::Attempts;
+            let watched = Watched { calls: true, attempts, why: String::new() };
+            (watched, Some(Watcher::new(listener, variant)))
+        }
+        (Some(_), Some(Err(Errno::EBUSY))) => {
+            let why = "a sandbox around this one listens already".to_owned();
+            (Watched { why, ..Watched::default() }, None)
+        }
+        (Some(_), Some(Err(errno))) => {
+            let why = format!("the kernel refused a listener: {}", errno.desc());
+            (Watched { why, ..Watched::default() }, None)
+        }
+        (Some(_) | None, _) => (Watched::default(), None),
     }
 }
 

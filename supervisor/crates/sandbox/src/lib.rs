@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 pub mod child;
+pub mod denial;
 pub mod enforcement;
 pub mod environment;
 pub mod launch;
@@ -26,6 +27,7 @@ mod tree;
 mod view;
 
 pub use child::{Cause, Child, Exit, SECCOMP_KILL, Usage};
+pub use denial::{Barrier, Denial, Fix, Tally, Watch, Watched, Watcher, Wish};
 pub use enforcement::{Enforcement, Layer, LayerReport, Status, TreeKill};
 pub use environment::{EnvGrant, scrub};
 pub use launch::{Launch, LaunchError, Launcher, Stdio, Wait};

@@ -160,6 +160,8 @@ pub(crate) enum Record {
     Failed(Failure),
     /// A descriptor of the program's process.
     Main(OwnedFd),
+    /// Where the filter asks about what it refuses; or why it does not ask.
+    Listener(Result<OwnedFd, Errno>),
 }
 
 const MAX_RECORD: usize = 4096;
@@ -167,6 +169,7 @@ const HEADER: usize = 6;
 const TAG_LAYER: u8 = 1;
 const TAG_FAILED: u8 = 2;
 const TAG_MAIN: u8 = 3;
+const TAG_LISTENER: u8 = 4;
 
 /// The two ends: ours and the one for inside. Both are close-on-exec.
 pub(crate) fn pair() -> Result<(Receiver, Sender), Errno> {
@@ -210,6 +213,12 @@ impl Sender {
     /// Hands over the descriptor of the program's process.
     pub(crate) fn main_process(&self, process: BorrowedFd<'_>) -> Result<(), Errno> {
         self.send(&[TAG_MAIN, 0, 0, 0, 0, 0], "", Some(process))
+    }
+
+    /// Hands over the filter's listener, or tells why there is none.
+    pub(crate) fn listener(&self, listener: Result<BorrowedFd<'_>, Errno>) -> Result<(), Errno> {
+        let [a, b, c, d] = listener.err().map_or(0, |errno| errno as i32).to_le_bytes();
+        self.send(&[TAG_LISTENER, 0, a, b, c, d], "", listener.ok())
     }
 
     fn send(
@@ -272,6 +281,10 @@ fn decode(bytes: &[u8], fd: Option<OwnedFd>) -> Option<Record> {
             }))
         }
         TAG_MAIN => fd.map(Record::Main),
+        TAG_LISTENER => {
+            let errno = Errno::from_raw(i32::from_le_bytes(rest));
+            Some(Record::Listener(fd.ok_or(errno)))
+        }
         _ => None,
     }
 }
@@ -307,6 +320,17 @@ mod tests {
         nix::unistd::write(&copy, b"x").unwrap();
         let mut byte = [0];
         assert_eq!(nix::unistd::read(&read, &mut byte), Ok(1));
+    }
+
+    #[test]
+    fn a_listener_or_the_reason_for_none_arrives() {
+        let (receiver, sender) = pair().unwrap();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        sender.listener(Ok(null.as_fd())).unwrap();
+        sender.listener(Err(Errno::EBUSY)).unwrap();
+        let next = || receiver.receive(Wait::Block).unwrap().unwrap();
+        assert!(matches!(next(), Record::Listener(Ok(_))));
+        assert!(matches!(next(), Record::Listener(Err(Errno::EBUSY))));
     }
 
     #[test]

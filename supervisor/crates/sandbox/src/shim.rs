@@ -33,7 +33,7 @@ use crate::{
     cgroup,
     enforcement::{Layer, Status},
     layers::{
-        confine::{self, Image},
+        confine::{self, Image, Programs},
         idmap::Mapper,
         landlock,
         mount::{self, OwnLine},
@@ -81,7 +81,7 @@ pub(crate) enum Task<'a> {
 pub(crate) struct Work<'a> {
     pub(crate) image: &'a Image,
     pub(crate) workdir: &'a Path,
-    pub(crate) filter: &'a [libc::sock_filter],
+    pub(crate) filter: &'a Programs,
     pub(crate) standard: [BorrowedFd<'a>; 3],
 }
 
@@ -90,7 +90,7 @@ pub(crate) struct Work<'a> {
 pub(crate) struct Awaited<'a> {
     pub(crate) orders: order::Receiver,
     pub(crate) machine: &'a Machine,
-    pub(crate) filter: &'a [libc::sock_filter],
+    pub(crate) filter: &'a Programs,
     /// The owners that granted trees may have.
     pub(crate) owners: &'a [(u32, u32)],
 }
@@ -254,7 +254,9 @@ fn start_program(job: Job<'_>, ready: Ready) -> Result<(i32, OwnedFd), ()> {
 /// The program's own process: restrict, then execute. Returns only with the reason why not.
 fn become_program(job: &Job<'_>, ready: Ready) -> Failure {
     let outcome = match &job.task {
-        Task::Known(work) => seal(job.plan, work, ready).map(|()| work.image.execute()),
+        Task::Known(work) => {
+            seal(job.plan, work, ready, &job.report).map(|()| work.image.execute())
+        }
         Task::Awaited(awaited) => obey(job, awaited, ready),
     };
     outcome.unwrap_or_else(|failure| failure)
@@ -278,11 +280,12 @@ fn obey(job: &Job<'_>, awaited: &Awaited<'_>, mut ready: Ready) -> Result<Failur
     let [input, output, error] = &order.standard;
     let standard = [input.as_fd(), output.as_fd(), error.as_fd()];
     let workdir = &order.spec.workdir;
-    seal(&plan, &Work { image: &image, workdir, filter: awaited.filter, standard }, ready)?;
+    let work = Work { image: &image, workdir, filter: awaited.filter, standard };
+    seal(&plan, &work, ready, &job.report)?;
     Ok(image.execute())
 }
 
-fn seal(plan: &Plan, work: &Work<'_>, ready: Ready) -> Result<(), Failure> {
+fn seal(plan: &Plan, work: &Work<'_>, ready: Ready, report: &Sender) -> Result<(), Failure> {
     let sealed = plan.filter.is_some();
     confine::detach_session()?;
     confine::die_with_parent(libc::SIGKILL)?;
@@ -304,7 +307,17 @@ fn seal(plan: &Plan, work: &Work<'_>, ready: Ready) -> Result<(), Failure> {
     if let Some(ruleset) = ready.ruleset {
         landlock::apply(ruleset)?;
     }
-    if sealed { confine::filter(work.filter) } else { Ok(()) }
+    if !sealed {
+        return Ok(());
+    }
+    match confine::filter(work.filter)? {
+        // The copy in this process closes with exec: the program never holds its own judge.
+        Some(listener) => {
+            let listener = listener.as_ref().map(OwnedFd::as_fd).map_err(|errno| *errno);
+            report.listener(listener).map_err(Failure::at(Stage::Seccomp))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Without namespaces: parent, subreaper and tree killer in one. It is outside the program's Landlock

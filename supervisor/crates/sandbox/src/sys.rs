@@ -242,6 +242,62 @@ pub(crate) fn install_filter(instructions: &[libc::sock_filter]) -> Result<(), E
     .map(drop)
 }
 
+/// The same, with a listener for the program's questions. A task that is killed need not wait for its
+/// answer where the kernel knows the flag for that (Linux 5.19).
+pub(crate) fn install_asking_filter(instructions: &[libc::sock_filter]) -> Result<OwnedFd, Errno> {
+    let length = u16::try_from(instructions.len()).map_err(|_too_long| Errno::E2BIG)?;
+    let program = libc::sock_fprog { len: length, filter: instructions.as_ptr().cast_mut() };
+    let listener = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let mut installed = Err(Errno::EINVAL);
+    for flags in [listener | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, listener] {
+        if installed == Err(Errno::EINVAL) {
+            // SAFETY: as in `install_filter`; a refused call has changed nothing.
+            installed = check(unsafe {
+                libc::syscall(
+                    libc::SYS_seccomp,
+                    libc::SECCOMP_SET_MODE_FILTER,
+                    flags,
+                    &raw const program,
+                )
+            });
+        }
+    }
+    owned(installed?)
+}
+
+/// `SECCOMP_IOCTL_NOTIF_RECV`: the next question of a listener that is readable.
+pub(crate) fn next_question(listener: BorrowedFd<'_>) -> Result<libc::seccomp_notif, Errno> {
+    const RECEIVE: libc::c_ulong = 0xc050_2100;
+    // SAFETY: plain data; the kernel wants all zeroes.
+    let mut question: libc::seccomp_notif = unsafe { mem::zeroed() };
+    // SAFETY: the kernel writes one seccomp_notif, which lives through the call.
+    check(unsafe { libc::ioctl(listener.as_raw_fd(), RECEIVE as _, &raw mut question) }.into())?;
+    Ok(question)
+}
+
+/// What becomes of a call that was asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It is not executed; its caller sees this error number.
+    Refuse(u16),
+    /// The kernel executes it.
+    LetPass,
+}
+
+/// `SECCOMP_IOCTL_NOTIF_SEND`. `ENOENT` when the caller is gone.
+pub(crate) fn answer(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> Result<(), Errno> {
+    const SEND: libc::c_ulong = 0xc018_2101;
+    let (error, flags) = match answer {
+        Answer::Refuse(number) => (-i32::from(number), 0),
+        Answer::LetPass => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE),
+    };
+    let flags = u32::try_from(flags).unwrap_or(0);
+    let mut response = libc::seccomp_notif_resp { id, val: 0, error, flags };
+    // SAFETY: the kernel reads one seccomp_notif_resp, which lives through the call.
+    check(unsafe { libc::ioctl(listener.as_raw_fd(), SEND as _, &raw mut response) }.into())
+        .map(drop)
+}
+
 /// Empties the permitted, effective and inheritable capability sets.
 pub(crate) fn drop_capability_sets() -> Result<(), Errno> {
     #[repr(C)]

@@ -116,6 +116,7 @@ fn compare(filter: &Filter, number: i64, args: [u64; 6]) -> i64 {
         }
         Verdict::Errno(errno) => assert_eq!(sealed, -i64::from(errno), "{number} {args:x?}"),
         Verdict::KillProcess => panic!("{number} {args:x?} should have killed"),
+        Verdict::Notify => panic!("{number} {args:x?}: nobody watches"),
     }
     sealed
 }

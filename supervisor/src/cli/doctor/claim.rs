@@ -250,13 +250,18 @@ pub(crate) fn of_ports(scene: &Scene) -> Vec<Claim> {
 
 #[cfg(test)]
 mod tests {
-    use plugbay_sandbox::{LayerReport, TreeKill};
+    use plugbay_sandbox::{LayerReport, TreeKill, Watched};
 
     use super::*;
 
     fn enforcement(status: Status) -> Enforcement {
         let report = LayerReport { layer: Layer::Seccomp, status, why: String::new() };
-        Enforcement { layers: vec![report], tree_kill: TreeKill::Sweep, notes: Vec::new() }
+        Enforcement {
+            layers: vec![report],
+            tree_kill: TreeKill::Sweep,
+            notes: Vec::new(),
+            watched: Watched::default(),
+        }
     }
 
     fn claim(expect: Expect) -> Claim {

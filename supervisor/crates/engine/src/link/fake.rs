@@ -102,6 +102,7 @@ impl Launcher for Stage {
             layers: Vec::new(),
             tree_kill: TreeKill::Sweep,
             notes: Vec::new(),
+            watched: plugbay_sandbox::Watched::default(),
         });
         let (stdin, stdout, stderr) = (stdin.into(), stdout.into(), stderr.into());
         Box::pin(async move { Ok(Launched { process, stdin, stdout, stderr, enforcement }) })

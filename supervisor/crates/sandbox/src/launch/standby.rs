@@ -118,6 +118,8 @@ impl Launcher {
                     private: None,
                     main: None,
                     failure: None,
+                    watching: None,
+                    listener: None,
                 };
                 Ok(Standby { plan, orders, owners, surroundings, attempt: Some(attempt) })
             }
@@ -140,8 +142,11 @@ impl Launcher {
             }
         }
         let attempt = standby.command(launch, plan, &self.machine, &mut self.standby.owners);
-        launch.attempt =
-            attempt.map(|attempt| Attempt { reports: plan.expected.clone(), ..attempt });
+        launch.attempt = attempt.map(|attempt| Attempt {
+            reports: plan.expected.clone(),
+            watching: self.watching(plan),
+            ..attempt
+        });
         launch.attempt.is_some()
     }
 }
@@ -153,7 +158,9 @@ impl Standby {
         loop {
             match attempt.report.receive(Wait::Poll) {
                 Ok(Some(Record::Main(process))) => attempt.main = Some(process),
-                Ok(Some(Record::Layer(_) | Record::Failed(_)) | None) => return Err(Errno::ESRCH),
+                Ok(Some(Record::Layer(_) | Record::Failed(_) | Record::Listener(_)) | None) => {
+                    return Err(Errno::ESRCH);
+                }
                 Err(Errno::EAGAIN) => return Ok(()),
                 Err(errno) => return Err(errno),
             }

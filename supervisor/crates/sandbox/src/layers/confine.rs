@@ -7,10 +7,11 @@
 use std::{
     ffi::{CString, OsStr, OsString},
     os::{
-        fd::{AsFd as _, BorrowedFd},
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
+    sync::Arc,
 };
 
 use nix::{
@@ -146,9 +147,24 @@ pub(crate) fn forbid_new_privileges() -> Result<(), Failure> {
         .map_err(Failure::at(Stage::NoNewPrivileges))
 }
 
-/// The system call filter.
-pub(crate) fn filter(instructions: &[libc::sock_filter]) -> Result<(), Failure> {
-    sys::install_filter(instructions).map_err(Failure::at(Stage::Seccomp))
+/// One filter, in the two forms in which it can be installed. Both refuse the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    /// Answers by itself.
+    pub(crate) plain: Arc<[libc::sock_filter]>,
+    /// Asks a listener about some of its answers, if anybody wants to know.
+    pub(crate) asking: Option<Arc<[libc::sock_filter]>>,
+}
+
+/// The system call filter. Where questions were wanted: its listener, or why the plain form had to do
+/// (a filter around this sandbox may have a listener already, and there can be only one).
+pub(crate) fn filter(programs: &Programs) -> Result<Option<Result<OwnedFd, Errno>>, Failure> {
+    let plain = || sys::install_filter(&programs.plain).map_err(Failure::at(Stage::Seccomp));
+    let Some(asking) = &programs.asking else { return plain().map(|()| None) };
+    match sys::install_asking_filter(asking) {
+        Ok(listener) => Ok(Some(Ok(listener))),
+        Err(errno) => plain().map(|()| Some(Err(errno))),
+    }
 }
 
 /// What execve wants, made before the process is sealed.

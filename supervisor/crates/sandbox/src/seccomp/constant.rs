@@ -50,6 +50,19 @@ pub(super) const VALUES: &[(&str, u32)] = &[
     ("IOPRIO_WHO_PROCESS", 1),
 ];
 
+/// The name of a value, out of those with one of these beginnings.
+pub(crate) fn name(beginnings: &[&str], value: u32) -> Option<&'static str> {
+    let mut named =
+        VALUES.iter().filter(|(name, _)| beginnings.iter().any(|it| name.starts_with(it)));
+    named.find(|(_, known)| *known == value).map(|(name, _)| *name)
+}
+
+/// The names of the bits that are set, out of those with this beginning.
+pub(crate) fn bits(beginning: &str, value: u32) -> Vec<&'static str> {
+    let named = VALUES.iter().filter(|(name, _)| name.starts_with(beginning));
+    named.filter(|(_, bit)| value & bit == *bit).map(|(name, _)| *name).collect()
+}
+
 /// Names of the errors that a profile may answer with.
 pub(super) const ERRORS: &[(&str, u16)] = &[
     ("EPERM", 1),

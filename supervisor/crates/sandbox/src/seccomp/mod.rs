@@ -13,7 +13,7 @@
 //! Install the filter last, with `no_new_privs` set, and then execute a *path*: the default profile
 //! refuses `execveat` with `AT_EMPTY_PATH`.
 
-mod constant;
+pub(crate) mod constant;
 mod instruction;
 pub mod interpret;
 pub mod policy;
@@ -26,12 +26,15 @@ mod verdict;
 mod verify;
 
 pub use instruction::Instruction;
-pub use policy::PolicyError;
+pub use policy::{PolicyError, Ruling};
 pub use table::Arch;
 pub use verdict::Verdict;
 pub use verify::{Invalid, MOST_INSTRUCTIONS, verify};
 
-use crate::spec::{NetworkMode, Profile};
+use crate::{
+    denial::Watch,
+    spec::{NetworkMode, Profile},
+};
 
 /// A compiled filter, ready for `seccomp(SECCOMP_SET_MODE_FILTER)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,8 +81,7 @@ pub enum SeccompError {
 /// # Errors
 /// The architecture has no table, or a profile is broken (which the tests rule out).
 pub fn compile(variant: &Variant) -> Result<Filter, SeccompError> {
-    let arch = Arch::native().ok_or(SeccompError::UnknownArch(std::env::consts::ARCH))?;
-    compile_for(arch, variant)
+    compile_watched(variant, Watch::Nothing)
 }
 
 /// Compiles the filter of a variant for any architecture that has a table.
@@ -87,8 +89,34 @@ pub fn compile(variant: &Variant) -> Result<Filter, SeccompError> {
 /// # Errors
 /// A profile is broken (which the tests rule out).
 pub fn compile_for(arch: Arch, variant: &Variant) -> Result<Filter, SeccompError> {
+    assemble(arch, variant, Watch::Nothing)
+}
+
+/// The same filter, with questions to its listener in the place of what `watch` asks for. It works with
+/// a listener only: without one, every question is answered `ENOSYS`.
+///
+/// # Errors
+/// As for [`compile`].
+pub fn compile_watched(variant: &Variant, watch: Watch) -> Result<Filter, SeccompError> {
+    let arch = Arch::native().ok_or(SeccompError::UnknownArch(std::env::consts::ARCH))?;
+    assemble(arch, variant, watch)
+}
+
+fn assemble(arch: Arch, variant: &Variant, watch: Watch) -> Result<Filter, SeccompError> {
     let policy = policy::of(variant.profile)?;
-    let instructions = program::assemble(arch, &policy.decisions(arch, variant));
+    let instructions = program::assemble(arch, &policy.decisions(arch, variant, watch));
     verify(&instructions)?;
     Ok(Filter { instructions })
+}
+
+/// Which rule decides about a call, and how.
+///
+/// # Errors
+/// A profile is broken (which the tests rule out).
+pub fn ruling(
+    variant: &Variant,
+    name: &str,
+    args: &[u64; 6],
+) -> Result<Ruling<'static>, SeccompError> {
+    Ok(policy::of(variant.profile)?.ruling(name, args, variant))
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{Arch, Variant, Verdict, constant, source, table};
-use crate::spec::Profile;
+use crate::{denial::Watch, spec::Profile};
 
 /// The profiles' own texts, built in: name and content.
 const SOURCES: [(&str, &str); 2] = [
@@ -45,12 +45,17 @@ pub enum PolicyError {
 pub struct Policy {
     calls: HashMap<&'static str, Named>,
     checks: Vec<Check>,
+    /// The names of the groups.
+    groups: Vec<String>,
 }
 
 /// A call that some group lists.
 #[derive(Debug, Clone)]
 struct Named {
     verdict: Verdict,
+    quiet: bool,
+    /// The group that lists it, by position.
+    group: usize,
     /// The checks that look at it, by position.
     checks: Vec<usize>,
 }
@@ -93,10 +98,69 @@ pub(super) enum Question {
 pub(super) struct Decision<'p> {
     pub(super) tests: Vec<&'p Test>,
     pub(super) otherwise: Verdict,
+    /// Which of these verdicts become a question to the listener.
+    pub(super) asked: Asked,
 }
 
+/// What the listener of a filter is asked about one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Asked {
+    /// Nothing.
+    Never,
+    /// To answer its refusals.
+    Refusals,
+    /// Every use of it that does not kill.
+    Always,
+}
+
+/// The rule that decides about one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ruling<'p> {
+    /// The name of a check or group; `None` for a call that no group lists.
+    pub rule: Option<&'p str>,
+    /// What it says.
+    pub verdict: Verdict,
+}
+
+/// The calls that reach for a file or an address by name, which an observer of attempts looks at.
+pub const REACHING: [&str; 33] = [
+    "open",
+    "openat",
+    "creat",
+    "access",
+    "faccessat",
+    "faccessat2",
+    "stat",
+    "lstat",
+    "newfstatat",
+    "statx",
+    "readlink",
+    "readlinkat",
+    "chdir",
+    "mkdir",
+    "mkdirat",
+    "rmdir",
+    "unlink",
+    "unlinkat",
+    "rename",
+    "renameat",
+    "renameat2",
+    "link",
+    "linkat",
+    "symlink",
+    "symlinkat",
+    "truncate",
+    "mknod",
+    "mknodat",
+    "chmod",
+    "fchmodat",
+    "utimensat",
+    "connect",
+    "bind",
+];
+
 /// The policy of a built-in profile, read once per process.
-pub(super) fn of(profile: Profile) -> Result<&'static Policy, PolicyError> {
+pub(crate) fn of(profile: Profile) -> Result<&'static Policy, PolicyError> {
     static DEFAULT: OnceLock<Policy> = OnceLock::new();
     static CI: OnceLock<Policy> = OnceLock::new();
     let (cell, name) = match profile {
@@ -146,11 +210,13 @@ impl Policy {
             let rule = Rule { profile: profile.name, name: group.name };
             rule.named_once(&group.comment, &mut names)?;
             let verdict = rule.verdict(group.verdict)?;
+            let (quiet, at) = (group.quiet, self.groups.len());
+            self.groups.push(group.name.to_owned());
             for call in rule.calls(&group.calls)? {
                 if let Some(other) = decided.insert(call, group.name) {
                     return rule.fails(format!("lists `{call}`, which `{other}` lists already"));
                 }
-                self.calls.insert(call, Named { verdict, checks: Vec::new() });
+                self.calls.insert(call, Named { verdict, quiet, group: at, checks: Vec::new() });
             }
         }
         for check in &profile.checks {
@@ -171,14 +237,20 @@ impl Policy {
     }
 
     /// Every named call of an architecture, in the order of the numbers, with what becomes of it.
-    pub(super) fn decisions(&self, arch: Arch, variant: &Variant) -> Vec<(u32, Decision<'_>)> {
+    pub(super) fn decisions(
+        &self,
+        arch: Arch,
+        variant: &Variant,
+        watch: Watch,
+    ) -> Vec<(u32, Decision<'_>)> {
         let of_variant: Vec<_> = self
             .checks
             .iter()
             .map(|check| check.only.has(variant).then_some(&check.test))
             .collect();
-        let decide = |named: &Named| {
-            let mut decision = Decision { tests: Vec::new(), otherwise: named.verdict };
+        let decide = |name: &str, named: &Named| {
+            let mut decision =
+                Decision { tests: Vec::new(), otherwise: named.verdict, asked: Asked::Never };
             for test in named.checks.iter().filter_map(|at| *of_variant.get(*at)?) {
                 if test.conditions.is_empty() {
                     decision.otherwise = test.verdict;
@@ -186,10 +258,30 @@ impl Policy {
                 }
                 decision.tests.push(test);
             }
+            decision.asked = asked(name, named, &decision, watch);
             decision
         };
         let calls = arch.calls().iter();
-        calls.filter_map(|(number, name)| Some((*number, decide(self.calls.get(name)?)))).collect()
+        calls
+            .filter_map(|(number, name)| Some((*number, decide(name, self.calls.get(name)?))))
+            .collect()
+    }
+
+    /// What becomes of one call, and by which rule. The same answer as that of the compiled filter.
+    #[must_use]
+    pub fn ruling(&self, name: &str, args: &[u64; 6], variant: &Variant) -> Ruling<'_> {
+        let Some(named) = self.calls.get(name) else {
+            return Ruling { rule: None, verdict: Verdict::UNKNOWN_CALL };
+        };
+        let checks = named.checks.iter().filter_map(|at| self.checks.get(*at));
+        let mut of_variant = checks.filter(|check| check.only.has(variant));
+        match of_variant.find(|check| check.test.holds(args)) {
+            Some(check) => Ruling { rule: Some(&check.name), verdict: check.test.verdict },
+            None => Ruling {
+                rule: self.groups.get(named.group).map(String::as_str),
+                verdict: named.verdict,
+            },
+        }
     }
 
     /// The names of the checks that look at a call in some variant.
@@ -197,6 +289,44 @@ impl Policy {
         let positions = self.calls.get(call).map(|named| named.checks.as_slice());
         let checks = positions.unwrap_or_default().iter().filter_map(|at| self.checks.get(*at));
         checks.map(|check| check.name.as_str())
+    }
+}
+
+/// Who is asked about a call, as far as there is something to ask.
+fn asked(name: &str, named: &Named, decision: &Decision<'_>, watch: Watch) -> Asked {
+    let always_allowed = decision.tests.is_empty() && decision.otherwise == Verdict::Allow;
+    match watch {
+        Watch::Nothing => Asked::Never,
+        Watch::Attempts if REACHING.contains(&name) => Asked::Always,
+        Watch::Denials | Watch::Attempts if named.quiet || always_allowed => Asked::Never,
+        Watch::Denials | Watch::Attempts => Asked::Refusals,
+    }
+}
+
+impl Asked {
+    /// What the filter says in the place of a verdict.
+    pub(super) fn instead_of(self, verdict: Verdict) -> Verdict {
+        match (self, verdict) {
+            (Self::Refusals | Self::Always, Verdict::Errno(_)) | (Self::Always, Verdict::Allow) => {
+                Verdict::Notify
+            }
+            (_, verdict) => verdict,
+        }
+    }
+}
+
+impl Test {
+    fn holds(&self, args: &[u64; 6]) -> bool {
+        self.conditions.iter().all(|condition| {
+            // The low half only, as in `instruction::argument`.
+            let word = args.get(usize::from(condition.argument)).map_or(0, |arg| arg & 0xffff_ffff);
+            let word = u32::try_from(word).unwrap_or(0);
+            match &condition.question {
+                Question::Is { mask, values } => values.contains(&(word & mask)),
+                Question::IsNot { mask, values } => !values.contains(&(word & mask)),
+                Question::HasAny(bits) => word & bits != 0,
+            }
+        })
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
     instruction::{
         AND, ARCH, AT_LEAST, EQUAL, GREATER, HAS_ANY, JUMP, LOAD, NUMBER, RETURN, argument,
     },
-    policy::{Condition, Decision, Question},
+    policy::{Asked, Condition, Decision, Question},
 };
 
 /// Compiles the decisions on every call; `decisions` is in the order of the numbers.
@@ -42,7 +42,7 @@ pub(super) fn assemble(arch: Arch, decisions: &[(u32, Decision<'_>)]) -> Vec<Ins
 
 /// What becomes of numbers that no table has.
 static UNKNOWN_CALL: Decision<'static> =
-    Decision { tests: Vec::new(), otherwise: Verdict::UNKNOWN_CALL };
+    Decision { tests: Vec::new(), otherwise: Verdict::UNKNOWN_CALL, asked: Asked::Never };
 
 /// The decisions as ranges without holes: each begins at its number and ends where the next begins.
 fn ranges<'d, 'p>(decisions: &'d [(u32, Decision<'p>)]) -> Vec<(u32, &'d Decision<'p>)> {
@@ -156,9 +156,9 @@ impl<'d> Writer<'d> {
         if let Some(label) = self.tested.get(decision) {
             return *label;
         }
-        let mut next = self.verdict(decision.otherwise);
+        let mut next = self.verdict(decision.asked.instead_of(decision.otherwise));
         for test in decision.tests.iter().rev() {
-            let mut hit = self.verdict(test.verdict);
+            let mut hit = self.verdict(decision.asked.instead_of(test.verdict));
             for condition in test.conditions.iter().rev() {
                 hit = self.condition(condition, hit, next);
             }

@@ -31,6 +31,9 @@ pub(super) struct Group<'s> {
     #[serde(borrow)]
     pub(super) comment: Cow<'s, str>,
     pub(super) verdict: &'s str,
+    /// Refusing these is the ordinary course of things (callers ask first and fall back): nobody is told.
+    #[serde(default)]
+    pub(super) quiet: bool,
     pub(super) calls: Vec<&'s str>,
 }
 

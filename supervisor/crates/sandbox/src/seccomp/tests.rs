@@ -4,6 +4,7 @@ mod compiler;
 mod naive;
 mod profiles;
 mod tables;
+mod watched;
 
 use super::{Arch, Variant, interpret::Call};
 use crate::spec::{NetworkMode, Profile};

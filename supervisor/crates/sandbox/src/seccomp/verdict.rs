@@ -7,12 +7,15 @@ pub enum Verdict {
     Allow,
     /// It is not executed; the caller sees this error number.
     Errno(u16),
+    /// It is not executed; whoever holds the filter's listener answers it (the caller waits).
+    Notify,
     /// The whole process dies of `SIGSYS`.
     KillProcess,
 }
 
 const ALLOW: u32 = 0x7fff_0000;
 const ERRNO: u32 = 0x0005_0000;
+const USER_NOTIF: u32 = 0x7fc0_0000;
 const KILL_PROCESS: u32 = 0x8000_0000;
 
 impl Verdict {
@@ -25,6 +28,7 @@ impl Verdict {
         match self {
             Self::Allow => ALLOW,
             Self::Errno(number) => ERRNO | u32::from(number),
+            Self::Notify => USER_NOTIF,
             Self::KillProcess => KILL_PROCESS,
         }
     }
@@ -36,6 +40,7 @@ impl Verdict {
         match bits & 0xffff_0000 {
             ALLOW => Some(Self::Allow),
             ERRNO => Some(Self::Errno(data)),
+            USER_NOTIF => Some(Self::Notify),
             KILL_PROCESS => Some(Self::KillProcess),
             _ => None,
         }

@@ -232,6 +232,7 @@ fn a_long_tree_jumps_over_the_reach_of_a_byte() {
                 crate::seccomp::policy::Decision {
                     tests: Vec::new(),
                     otherwise: Verdict::Errno(errno),
+                    asked: crate::seccomp::policy::Asked::Never,
                 },
             )
         })

@@ -91,7 +91,10 @@ fn compile_from(profile: Profile, sources: &[(&str, &str)]) -> Vec<(Arch, Varian
     let mut filters = Vec::new();
     for variant in variants().into_iter().filter(|variant| variant.profile == profile) {
         for arch in Arch::ALL {
-            let instructions = program::assemble(arch, &policy.decisions(arch, &variant));
+            let instructions = program::assemble(
+                arch,
+                &policy.decisions(arch, &variant, crate::denial::Watch::Nothing),
+            );
             filters.push((arch, variant, Filter { instructions }));
         }
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use plugbay_keeper::{Client, Event, Failure, Request, Token, locate};
-use plugbay_sandbox::{Enforcement, Exit, Spec};
+use plugbay_sandbox::{Enforcement, Exit, Spec, Tally};
 
 use crate::{
     binaries::Binaries,
@@ -23,6 +23,7 @@ pub struct Keeper {
     client: Client,
     next: Token,
     ended: BTreeMap<Token, Exit>,
+    denied: BTreeMap<Token, Tally>,
 }
 
 /// A sealed process that runs.
@@ -53,6 +54,8 @@ pub struct Ran {
     pub exit: Exit,
     /// What was enforced.
     pub enforcement: Enforcement,
+    /// By which rules it was refused something.
+    pub denied: Vec<String>,
 }
 
 impl Keeper {
@@ -61,7 +64,7 @@ impl Keeper {
     pub fn start(binaries: &Binaries, setting: Setting) -> Self {
         let program = locate(Some(&binaries.path(setting.keeper_name()))).unwrap();
         let client = Client::start(&program).unwrap();
-        Self { client, next: 1, ended: BTreeMap::new() }
+        Self { client, next: 1, ended: BTreeMap::new(), denied: BTreeMap::new() }
     }
 
     /// The keeper's process id.
@@ -142,6 +145,7 @@ impl Keeper {
             errors: String::from_utf8_lossy(&said).into_owned(),
             exit: self.exit(sealed.token, PATIENCE),
             enforcement: sealed.enforcement,
+            denied: rules(&self.denied.remove(&sealed.token).unwrap_or_default()),
         }
     }
 
@@ -171,6 +175,7 @@ impl Keeper {
 
     fn note(&mut self, event: Event) {
         match event {
+            Event::Denied { token, denials } => drop(self.denied.insert(token, denials)),
             Event::Exited { token, exit } => drop(self.ended.insert(token, exit)),
             Event::Started { .. } | Event::Failed { .. } => panic!("nobody asked for {event:?}"),
         }
@@ -214,6 +219,10 @@ impl Sealed {
             }
         }
     }
+}
+
+fn rules(denials: &Tally) -> Vec<String> {
+    denials.kinds().iter().map(|kind| kind.rule.clone()).collect()
 }
 
 /// Takes in what is there; `false` at the end.

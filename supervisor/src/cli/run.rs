@@ -18,6 +18,7 @@ use std::{
 use nix::errno::Errno;
 use plugbay_sandbox::{
     Child, Enforcement, EnvGrant, LaunchError, Launcher, Level, PlanError, Spec, Stage, Stdio,
+    Watch,
     resolve::{self, ResolveError, Resolved},
     scrub,
 };
@@ -29,7 +30,7 @@ use crate::{
     exit::{self, Exit},
     failure::Failure,
     grants::{self, Grants, World},
-    output::{Outcome, Terminal, Tone, sheet},
+    output::{Outcome, Terminal, Tone, denial::Shown, sheet},
 };
 
 /// Runs the command and ends as it ended.
@@ -138,6 +139,7 @@ fn start(spec: Spec) -> Result<Child, Failure> {
         error: io::stderr().as_fd().try_clone_to_owned().map_err(not_sealed)?,
     };
     let mut launcher = Launcher::new().map_err(|error| of_launch(&error))?;
+    launcher.watch(Watch::Denials);
     launcher.start(spec, stdio).map_err(|error| of_launch(&error))
 }
 
@@ -182,11 +184,28 @@ fn show(enforcement: &Enforcement, grants: &Grants, terminal: Terminal) {
     terminal.say_painted(sheet::enforcement(enforcement, terminal.on_stderr()).trim_end());
 }
 
+/// Kinds of refusals that are told on stderr; the report has them all.
+const TOLD: usize = 10;
+
 /// One line when it was not the command itself that decided to end, and one for each limit that it
-/// ran into before.
+/// ran into before; and where it failed, what it was refused, since that may be why.
 fn tell(end: &End, grants: &Grants, terminal: Terminal) {
     for line in end.why(&grants.limits).into_iter().chain(end.notes()) {
         terminal.say_as(Tone::Warn, "plugbay", &line);
+    }
+    if end.exit.code == Some(0) {
+        return;
+    }
+    let mut shown: Vec<Shown> = end.denials.kinds().iter().map(Shown::of).collect();
+    shown.sort_by_key(|one| !one.has_fix());
+    for one in shown.iter().take(TOLD) {
+        terminal.say_as(Tone::Warn, "denied", &one.line());
+    }
+    let more = shown.len().saturating_sub(TOLD);
+    if more > 0 || end.denials.others() > 0 {
+        let others = end.denials.others();
+        let text = format!("{more} more kinds, and {others} refusals that were not told apart");
+        terminal.say_as(Tone::Warn, "denied", &text);
     }
 }
 

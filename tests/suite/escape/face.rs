@@ -28,7 +28,9 @@ pub(crate) fn run(env: &TestEnv, setting: Setting, spec: &Spec) -> Result<Ran, S
     let report: Value = serde_json::from_str(&text).unwrap();
     let enforcement = serde_json::from_value(report["enforcement"].clone())
         .map_err(|error| format!("{error}: {text}: {errors}"))?;
-    Ok(Ran { output, errors, exit: exit(&report["outcome"]), enforcement })
+    let kinds = report["denials"]["kinds"].as_array().into_iter().flatten();
+    let denied = kinds.filter_map(|kind| kind["rule"].as_str().map(str::to_owned)).collect();
+    Ok(Ran { output, errors, exit: exit(&report["outcome"]), enforcement, denied })
 }
 
 fn flags(spec: &Spec) -> Vec<String> {

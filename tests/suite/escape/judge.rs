@@ -70,6 +70,28 @@ fn lines(output: &str) -> Result<Vec<Line>, String> {
 
 /// Judges the attack by what it said, how it ended and what the report claims.
 pub(crate) fn verdict(row: &Row, ran: &Ran, offer: &Offer) -> Result<Verdict, String> {
+    let verdict = expected(row, ran, offer)?;
+    told(row, ran, offer).map(|()| verdict)
+}
+
+/// Whether the refusal was told, where the row asks for that. That nobody could listen, because of the
+/// kernel or of a sandbox outside, must be reported.
+fn told(row: &Row, ran: &Ran, offer: &Offer) -> Result<(), String> {
+    let Some(rule) = row.told else { return Ok(()) };
+    if rule == "namespaces" && !offer.namespaces {
+        // That setting has a filter of its own around everything, which refuses these by itself.
+        return Ok(());
+    }
+    let watched = &ran.enforcement.watched;
+    match (watched.calls, watched.why.is_empty()) {
+        (true, _) if ran.denied.iter().any(|denied| denied == rule) => Ok(()),
+        (true, _) => Err(format!("no refusal by `{rule}` was told, only {:?}", ran.denied)),
+        (false, true) => Err("nobody watched, and nobody said why".to_owned()),
+        (false, false) => Ok(()),
+    }
+}
+
+fn expected(row: &Row, ran: &Ran, offer: &Offer) -> Result<Verdict, String> {
     let said = lines(&ran.output)?;
     let whole = || whole(ran);
     match &row.expect {

@@ -22,6 +22,8 @@ pub(crate) struct Row {
     pub(crate) control: Control,
     /// Steps that may fail in the control, with the reason.
     pub(crate) excused: &'static [(&'static str, &'static str)],
+    /// The rule of the filter of which a refusal must be told (rows that the catalogue marks with E).
+    pub(crate) told: Option<&'static str>,
 }
 
 /// What must become of an attack.
@@ -98,7 +100,13 @@ impl Row {
             expect,
             control: Control::Same,
             excused: &[],
+            told: None,
         }
+    }
+
+    pub(crate) const fn told(mut self, rule: &'static str) -> Self {
+        self.told = Some(rule);
+        self
     }
 
     pub(crate) const fn words(mut self, words: &'static [&'static str]) -> Self {

@@ -82,9 +82,11 @@ pub(super) const FILE_ROWS: &[Row] = &[
         denied_or_reported(VIEW, UNSEEN, "can be seen by name"),
     ),
     Row::new(9, "open by file handle", "file-handles", denied(FILTER, &[EPERM]))
+        .told("file-handles")
         .control(Control::Root)
         .excused(&[("open_by_handle_at", "a guessed handle may be stale")]),
     Row::new(10, "make device nodes", "device-nodes", denied(FILTER, &[EPERM]))
+        .told("device-nodes-mknodat")
         .control(Control::Root),
     Row::new(10, "open devices of the host", "open-devices", denied(FILES, UNSEEN))
         .control(Control::Root)
@@ -100,16 +102,20 @@ pub(super) const FILE_ROWS: &[Row] = &[
             ("uinput", "not built in"),
             ("net/tun", "not built in"),
         ]),
-    Row::new(11, "mount, bind, pivot, chroot", "mounts", denied(FILTER, &[EPERM])).excused(&[
-        ("pivot_root", "the first root file system cannot be left"),
-        ("bind", "a locked mount"),
-    ]),
-    Row::new(11, "mount by descriptors", "new-mount-calls", denied(FILTER, &[ENOSYS])).excused(&[
-        ("fspick", "needs the namespace that owns the mount"),
-        ("mount_setattr", "a locked mount"),
-        ("open_tree", "a locked mount"),
-        ("move_mount", "a locked mount"),
-    ]),
+    Row::new(11, "mount, bind, pivot, chroot", "mounts", denied(FILTER, &[EPERM]))
+        .told("mounts")
+        .excused(&[
+            ("pivot_root", "the first root file system cannot be left"),
+            ("bind", "a locked mount"),
+        ]),
+    Row::new(11, "mount by descriptors", "new-mount-calls", denied(FILTER, &[ENOSYS]))
+        .told("new-mount-interface")
+        .excused(&[
+            ("fspick", "needs the namespace that owns the mount"),
+            ("mount_setattr", "a locked mount"),
+            ("open_tree", "a locked mount"),
+            ("move_mount", "a locked mount"),
+        ]),
     Row::new(12, "write kernel settings", "kernel-settings", denied(FILES, NO_CHANGE))
         .control(Control::Root)
         .excused(&[("uevent-helper", "not built in"), ("kernel-memory", "locked down")]),
@@ -160,6 +166,7 @@ pub(super) const FILE_ROWS: &[Row] = &[
     )
     .control(Control::Runs),
     Row::new(16, "io_uring", "io-uring", denied(FILTER, &[ENOSYS]))
+        .told("io-uring")
         .excused(&[("setup", "kernel.io_uring_disabled is set")]),
 ];
 
@@ -180,6 +187,7 @@ pub(super) const PROCESS_ROWS: &[Row] = &[
     )
     .control(Control::EndsVictims),
     Row::new(19, "trace, read and write other processes", "trace-others", denied(FILTER, NO_LOOK))
+        .told("other-processes")
         .excused(TRACE),
     Row::new(
         19,
@@ -194,7 +202,8 @@ pub(super) const PROCESS_ROWS: &[Row] = &[
         "see-others",
         denied_or_reported(&[Layer::PidNamespace], NO_LOOK, "other processes can be seen"),
     ),
-    Row::new(20, "prlimit on others", "limit-others", denied(FILTER, &[EPERM])),
+    Row::new(20, "prlimit on others", "limit-others", denied(FILTER, &[EPERM]))
+        .told("limits-of-others"),
     Row::new(21, "priority, scheduler, cores of others", "slow-others", denied(FILTER, &[EPERM])),
     Row::new(
         26,
@@ -235,7 +244,7 @@ pub(super) const PROCESS_ROWS: &[Row] = &[
         "undumpable",
         denied(FILTER, &[EPERM, EACCES, ENOENT]),
     ),
-    Row::new(30, "new namespaces", "new-namespaces", denied(FILTER, NO_CALL)),
+    Row::new(30, "new namespaces", "new-namespaces", denied(FILTER, NO_CALL)).told("namespaces"),
     Row::new(32, "raise hard limits", "raise-limits", denied(LIMITS, &[EPERM]))
         .control(Control::Root)
         .excused(&[
@@ -252,13 +261,13 @@ pub(super) const PROCESS_ROWS: &[Row] = &[
         Expect::Killed { signal: SIGABRT, cause: None, by: Layer::Rlimits },
     )
     .control(Control::None("a core dump goes where this machine's core_pattern says")),
-    Row::new(34, "type into a terminal", "type-into-terminal", denied(FILTER, &[EPERM])).excused(
-        &[
+    Row::new(34, "type into a terminal", "type-into-terminal", denied(FILTER, &[EPERM]))
+        .told("terminal-injection")
+        .excused(&[
             ("type", "dev.tty.legacy_tiocsti is off"),
             ("type-high-bits", "dev.tty.legacy_tiocsti is off"),
-        ],
-    ),
-    Row::new(35, "the keyrings of the user", "keyrings", denied(FILTER, &[EPERM])),
+        ]),
+    Row::new(35, "the keyrings of the user", "keyrings", denied(FILTER, &[EPERM])).told("keyrings"),
 ];
 
 const NO_RESOURCE: &str = "this root lacks CAP_SYS_RESOURCE";

@@ -36,9 +36,11 @@ pub(super) const FILTER_ROWS: &[Row] = &[
     )
     .control(Control::Runs),
     Row::new(40, "bpf, perf, userfaultfd and their kin", "kernel-surface", denied(FILTER, NO_CALL))
+        .told("kernel-programs")
         .control(Control::Root)
         .excused(&[("bpf", "locked down"), ("perf_event_open", "kernel.perf_event_paranoid")]),
     Row::new(40, "administration of the host", "administration", denied(FILTER, NO_CALL))
+        .told("administration")
         .control(Control::Root),
     Row::new(40, "setting clocks", "clocks", denied(FILTER, &[EPERM])).control(Control::Root),
     Row::new(
@@ -50,13 +52,15 @@ pub(super) const FILTER_ROWS: &[Row] = &[
     .control(Control::None("outside it would do harm")),
     Row::new(
         42,
-        "a million denied calls",
+        "a flood of denied calls",
         "denial-flood",
         Expect::Contained { step: "refused", detail: "all", by: Layer::Seccomp },
     )
-    .words(&["count=1000000"])
+    .words(&["count=100000"])
+    .told("keyrings")
     .control(Control::None("the same call is row 35's")),
-    Row::new(44, "execute a file in memory", "exec-from-memory", denied(FILTER, &[EPERM])),
+    Row::new(44, "execute a file in memory", "exec-from-memory", denied(FILTER, &[EPERM]))
+        .told("exec-from-memory"),
     Row::new(
         44,
         "execute it through /proc: the sandbox stays",
@@ -73,7 +77,9 @@ pub(super) const FILTER_ROWS: &[Row] = &[
 
 /// Numbers 46 to 52.
 pub(super) const NETWORK_ROWS: &[Row] = &[
-    Row::new(46, "connect, no network", "connect", denied(NETWORK, &[EACCES])).excused(IPV6),
+    Row::new(46, "connect, no network", "connect", denied(NETWORK, &[EACCES]))
+        .told("no-network")
+        .excused(IPV6),
     Row::new(
         46,
         "connect to the host, own loopback",

@@ -15,6 +15,7 @@ mod client;
 mod error;
 mod message;
 mod program;
+mod refusal;
 mod server;
 
 pub use client::Client;

@@ -1,7 +1,7 @@
 //! What brain and keeper say to each other. Both are of one version and trust each other; neither
-//! carries a byte that a plugin chose, except as an exit status.
+//! carries a byte that a plugin chose, except as an exit status and the numbers of a refused call.
 
-use plugbay_sandbox::{Enforcement, Exit, Spec};
+use plugbay_sandbox::{Enforcement, Exit, Spec, Tally};
 use serde::{Deserialize, Serialize};
 
 /// The brain's name for one process; unique while the control socket lives.
@@ -52,6 +52,14 @@ pub enum Event {
         token: Token,
         /// Why.
         failure: Failure,
+    },
+    /// What the program and all it started were refused so far, each kind with its count. Told now and
+    /// then while there is something new, and a last time before [`Event::Exited`].
+    Denied {
+        /// Which process.
+        token: Token,
+        /// All of it, not what has come since the last time.
+        denials: Tally,
     },
     /// The program has ended and nothing is left of its tree.
     Exited {

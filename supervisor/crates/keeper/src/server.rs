@@ -9,6 +9,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Duration,
 };
 
 use nix::{
@@ -18,21 +19,22 @@ use nix::{
     sys::resource::{Resource, getrlimit, setrlimit},
     unistd::{pipe2, setsid},
 };
-use plugbay_sandbox::{Child, Launch, LaunchError, Launcher, Spec, Stdio, Wait};
+use plugbay_sandbox::{Child, Launch, LaunchError, Launcher, Spec, Stdio, Tally, Wait, Watch};
 
 use crate::{
     channel::{self, Channel},
     error::KeeperError,
     message::{Event, Failure, Request, Token},
+    refusal::{Refusals, now},
 };
 
 /// How many starts are kept prepared: a restart, and one that comes while that is under way. Each
 /// costs the kernel some 50 KiB. (That is of namespaces; one whole start is kept beside them.)
 const SPARES: usize = 2;
 
-/// Milliseconds without anything to do before the next start is prepared: a program that has just been
+/// A time without anything to do before the next start is prepared: a program that has just been
 /// started, and the brain that waits for it, have better use for the processor.
-const LULL: u8 = 20;
+const LULL: Duration = Duration::from_millis(20);
 
 /// Exit codes, seen by nobody but a person who looks.
 const EXIT_DONE: i32 = 0;
@@ -58,7 +60,7 @@ struct Keeper {
     control: Channel,
     launcher: Launcher,
     starting: BTreeMap<Token, Starting>,
-    running: BTreeMap<Token, Child>,
+    running: BTreeMap<Token, Running>,
     /// Events that the brain has not taken yet. At most a few per process, so bounded by them.
     outbox: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
     state: State,
@@ -79,6 +81,11 @@ struct Starting {
     ends: [OwnedFd; 3],
 }
 
+struct Running {
+    child: Child,
+    refusals: Refusals,
+}
+
 /// What a descriptor in the poll set stands for.
 #[derive(Debug, Clone, Copy)]
 enum Source {
@@ -86,6 +93,7 @@ enum Source {
     Brain,
     Starting(Token),
     Running(Token),
+    Refusals(Token),
 }
 
 impl Keeper {
@@ -97,7 +105,8 @@ impl Keeper {
         if nix::unistd::getppid().as_raw() != brain {
             return Err(KeeperError::Gone);
         }
-        let launcher = Launcher::new().map_err(|_threads| KeeperError::Gone)?;
+        let mut launcher = Launcher::new().map_err(|_threads| KeeperError::Gone)?;
+        launcher.watch(Watch::Denials);
         Ok(Self {
             brain: brain_fd,
             control: Channel::new(socket),
@@ -119,21 +128,23 @@ impl Keeper {
                     Source::Brain => self.end(),
                     Source::Starting(token) => self.advance(token),
                     Source::Running(token) => self.finish(token),
+                    Source::Refusals(token) => self.refuse(token),
                 }
             }
+            self.tell_refusals();
             self.flush();
         }
     }
 
     /// How long to wait for something to do before the next start is prepared instead.
-    fn patience(&self) -> PollTimeout {
+    fn lull(&self) -> Option<Duration> {
         let idle = self.state == State::Serving && self.starting.is_empty();
-        if self.unprepared && idle { PollTimeout::from(LULL) } else { PollTimeout::NONE }
+        (self.unprepared && idle).then_some(LULL)
     }
 
     /// Waits until something is ready and says what. Uses a lull to make the next start short.
     fn wait(&mut self) -> Vec<Source> {
-        let serving = self.state == State::Serving;
+        let (serving, now) = (self.state == State::Serving, now());
         let mut interest = PollFlags::POLLIN;
         if !self.outbox.is_empty() {
             interest |= PollFlags::POLLOUT;
@@ -146,17 +157,24 @@ impl Keeper {
         watched.extend(self.starting.iter().filter_map(|(token, starting)| {
             Some((Source::Starting(*token), starting.launch.readiness()?, PollFlags::POLLIN))
         }));
-        watched.extend(
-            self.running
-                .iter()
-                .map(|(token, child)| (Source::Running(*token), child.tree(), PollFlags::POLLIN)),
-        );
+        // While the brain does not take what it was told, nothing is due.
+        let listened = self.outbox.is_empty();
+        let mut alarm: Option<Duration> = None;
+        for (token, running) in &self.running {
+            watched.push((Source::Running(*token), running.child.tree(), PollFlags::POLLIN));
+            let (listener, later) = running.refusals.wish(now, listened);
+            watched.extend(listener.map(|fd| (Source::Refusals(*token), fd, PollFlags::POLLIN)));
+            alarm = alarm.into_iter().chain(later).min();
+        }
         let mut polled: Vec<PollFd<'_>> =
             watched.iter().map(|(_, fd, interest)| PollFd::new(*fd, *interest)).collect();
-        match poll(&mut polled, self.patience()) {
+        let lull = self.lull().filter(|lull| alarm.is_none_or(|alarm| *lull < alarm));
+        match poll(&mut polled, timeout(lull.or(alarm))) {
             Ok(0) => {
-                self.unprepared = false;
-                self.launcher.prepare(SPARES);
+                if lull.is_some() {
+                    self.unprepared = false;
+                    self.launcher.prepare(SPARES);
+                }
                 return Vec::new();
             }
             Ok(_) | Err(Errno::EINTR) => {}
@@ -186,13 +204,13 @@ impl Keeper {
         match request {
             Request::Spawn { token, spec } => self.spawn(token, *spec),
             Request::Signal { token, signal } => {
-                if let Some(child) = self.running.get(&token) {
-                    child.signal(signal).ok();
+                if let Some(running) = self.running.get(&token) {
+                    running.child.signal(signal).ok();
                 }
             }
             Request::Kill { token } => {
-                if let Some(child) = self.running.get(&token) {
-                    child.kill();
+                if let Some(running) = self.running.get(&token) {
+                    running.child.kill();
                 } else if let Some(starting) = self.starting.get(&token) {
                     starting.launch.abandon();
                 }
@@ -228,7 +246,7 @@ impl Keeper {
         }
     }
 
-    fn started(&mut self, token: Token, child: Child, ends: [OwnedFd; 3]) {
+    fn started(&mut self, token: Token, mut child: Child, ends: [OwnedFd; 3]) {
         let enforcement = Box::new(child.enforcement().clone());
         let event = Event::Started { token, pid: child.pid(), enforcement };
         let process = child.process().try_clone_to_owned();
@@ -237,7 +255,8 @@ impl Keeper {
         if self.state == State::Ending {
             child.kill();
         }
-        self.running.insert(token, child);
+        let refusals = Refusals::of(child.take_watcher());
+        self.running.insert(token, Running { child, refusals });
         self.tell(&event, fds);
     }
 
@@ -246,16 +265,40 @@ impl Keeper {
     }
 
     fn finish(&mut self, token: Token) {
-        if let Some(child) = self.running.remove(&token) {
+        if let Some(Running { child, mut refusals }) = self.running.remove(&token) {
+            if let Some(denials) = refusals.untold() {
+                self.tell(&Event::Denied { token, denials }, Vec::new());
+            }
             let exit = child.finish();
             self.tell(&Event::Exited { token, exit }, Vec::new());
         }
     }
 
+    fn refuse(&mut self, token: Token) {
+        if let Some(running) = self.running.get_mut(&token) {
+            running.refusals.serve(now());
+        }
+    }
+
+    /// Tells what is due, if the brain has taken everything that was told before: what it does not
+    /// read must not pile up here.
+    fn tell_refusals(&mut self) {
+        if !self.outbox.is_empty() {
+            return;
+        }
+        let now = now();
+        let due = self.running.iter_mut();
+        let due: Vec<(Token, Tally)> =
+            due.filter_map(|(token, running)| Some((*token, running.refusals.due(now)?))).collect();
+        for (token, denials) in due {
+            self.tell(&Event::Denied { token, denials }, Vec::new());
+        }
+    }
+
     fn end(&mut self) {
         self.state = State::Ending;
-        for child in self.running.values() {
-            child.kill();
+        for running in self.running.values() {
+            running.child.kill();
         }
         for starting in self.starting.values() {
             starting.launch.abandon();
@@ -284,6 +327,14 @@ impl Keeper {
             }
         }
     }
+}
+
+/// Rounded up to whole milliseconds: better late by one than spinning through the last.
+fn timeout(left: Option<Duration>) -> PollTimeout {
+    left.map_or(PollTimeout::NONE, |left| {
+        let rounded = left.saturating_add(Duration::from_micros(999));
+        PollTimeout::try_from(rounded).unwrap_or(PollTimeout::MAX)
+    })
 }
 
 /// Each process costs a handful of descriptors here; the usual soft limit of 1,024 is for `select`.

@@ -10,12 +10,17 @@ use std::{
 };
 
 use plugbay_sandbox::{
-    Base, Cause, Enforcement, EnvGrant, FileGrant, Hit, Level, Network, Profile, Spec,
+    Base, Cause, Enforcement, EnvGrant, FileGrant, Hit, Level, Network, Profile, Spec, Watched,
 };
 use serde::Serialize;
 
 use super::watch::{End, signal_name};
-use crate::{exit::Exit, failure::Failure, grants::Grants, output::file};
+use crate::{
+    exit::Exit,
+    failure::Failure,
+    grants::Grants,
+    output::{denial::Shown, file},
+};
 
 /// The version of the document's shape.
 const VERSION: u32 = 1;
@@ -41,6 +46,7 @@ struct Document {
     profile: Profile,
     grants: Granted,
     enforcement: Option<Enforcement>,
+    denials: Denials,
     outcome: Outcome,
     usage: Option<Usage>,
 }
@@ -80,6 +86,15 @@ struct Outcome {
     why: Option<String>,
     /// Every limit that was run into, whether or not that ended it.
     limits: Vec<Hit>,
+}
+
+/// What was refused. What nobody watched may have been refused without a word.
+#[derive(Debug, Default, Serialize)]
+struct Denials {
+    watched: Watched,
+    kinds: Vec<Shown>,
+    /// Refusals of further kinds.
+    others: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -122,6 +137,7 @@ impl Report {
     /// What was enforced.
     pub(crate) fn started(&mut self, enforcement: &Enforcement) {
         self.document.enforcement = Some(enforcement.clone());
+        self.document.denials.watched = enforcement.watched.clone();
     }
 
     /// How it ended.
@@ -134,6 +150,8 @@ impl Report {
             why: end.why(&self.limits),
             limits: end.hits(&self.limits),
         };
+        self.document.denials.kinds = end.denials.kinds().iter().map(Shown::of).collect();
+        self.document.denials.others = end.denials.others();
         let usage = end.exit.usage.as_ref();
         self.document.usage = Some(Usage {
             wall_ms: millis(end.wall),
@@ -188,6 +206,7 @@ impl Document {
                 },
             },
             enforcement: None,
+            denials: Denials::default(),
             outcome: Outcome::default(),
             usage: None,
         }

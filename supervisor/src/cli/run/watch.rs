@@ -16,7 +16,9 @@ use nix::{
     },
     unistd::Pid,
 };
-use plugbay_sandbox::{Cause, Child, Hit, Holder, Limit, Limits, SECCOMP_KILL};
+use plugbay_sandbox::{
+    Cause, Child, Hit, Holder, Limit, Limits, SECCOMP_KILL, Tally, Watcher, Wish,
+};
 
 use super::report::millis;
 
@@ -86,6 +88,8 @@ pub(crate) struct End {
     pub(crate) out_of_time: bool,
     /// The last signal that was passed on.
     pub(crate) passed_on: Option<i32>,
+    /// What it was refused, as far as somebody watched.
+    pub(crate) denials: Tally,
 }
 
 impl End {
@@ -149,14 +153,18 @@ pub(crate) fn signal_name(signal: i32) -> String {
 
 /// Watches until the command and everything it started are gone.
 pub(crate) fn until_end(
-    child: Child,
+    mut child: Child,
     signals: &Signals,
     wall: Option<Duration>,
 ) -> io::Result<End> {
     let started = now();
     let mut patience = Patience::new(started, wall);
+    let mut watcher = child.take_watcher();
     let mut passed_on = None;
-    while !wait(&child, signals, patience.left(now()))? {
+    while !wait(&child, signals, watcher.as_ref(), patience.left(now()))? {
+        if let Some(watcher) = &mut watcher {
+            watcher.serve(now());
+        }
         while let Some(info) = signals.next()? {
             passed_on = pass_on(&child, &info).or(passed_on);
         }
@@ -170,26 +178,38 @@ pub(crate) fn until_end(
         }
     }
     let out_of_time = patience.is_over();
-    Ok(End { exit: child.finish(), wall: now().duration_since(started), out_of_time, passed_on })
+    let wall = now().duration_since(started);
+    let denials = watcher.map_or_else(Tally::default, Watcher::into_tally);
+    Ok(End { exit: child.finish(), wall, out_of_time, passed_on, denials })
 }
 
-/// Waits until the tree is gone (`true`), a signal is there or the time is up.
-fn wait(child: &Child, signals: &Signals, left: Option<Duration>) -> io::Result<bool> {
+/// Waits until the tree is gone (`true`), something is to be done or the time is up.
+fn wait(
+    child: &Child,
+    signals: &Signals,
+    watcher: Option<&Watcher>,
+    left: Option<Duration>,
+) -> io::Result<bool> {
+    let (listener, pause) = match watcher.map_or(Wish::Nothing, |watcher| watcher.wish(now())) {
+        Wish::Readable(listener) => (Some(listener), None),
+        Wish::Later(pause) => (None, Some(pause)),
+        Wish::Nothing => (None, None),
+    };
+    let left = [left, pause].into_iter().flatten().min();
     // Rounded up to whole milliseconds: better late by one than spinning through the last.
     let timeout = left.map_or(PollTimeout::NONE, |left| {
         let rounded = left.saturating_add(Duration::from_micros(999));
         PollTimeout::try_from(rounded).unwrap_or(PollTimeout::MAX)
     });
-    let mut tree = PollFd::new(child.tree(), PollFlags::POLLIN);
-    let signal = PollFd::new(signals.as_fd(), PollFlags::POLLIN);
-    let mut both = [tree, signal];
-    match poll(&mut both, timeout) {
+    let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+    let mut polled = vec![readable(child.tree()), readable(signals.as_fd())];
+    polled.extend(listener.map(readable));
+    match poll(&mut polled, timeout) {
         Ok(_) => {}
         Err(Errno::EINTR) => return Ok(false),
         Err(errno) => return Err(errno.into()),
     }
-    [tree, _] = both;
-    Ok(tree.any().unwrap_or(false))
+    Ok(polled.first().and_then(PollFd::any).unwrap_or(false))
 }
 
 /// Passes one signal on. What the terminal sends goes to the command's whole process group, as it
@@ -280,7 +300,8 @@ mod tests {
         let code = if signal.is_none() { Some(0) } else { None };
         let exit =
             plugbay_sandbox::Exit { code, signal, cause, ..plugbay_sandbox::Exit::default() };
-        End { exit, wall: Duration::ZERO, out_of_time: false, passed_on: None }
+        let denials = Tally::default();
+        End { exit, wall: Duration::ZERO, out_of_time: false, passed_on: None, denials }
     }
 
     fn memory() -> Hit {

@@ -105,7 +105,10 @@ impl Launcher for Stage {
             watched: plugbay_sandbox::Watched::default(),
         });
         let (stdin, stdout, stderr) = (stdin.into(), stdout.into(), stderr.into());
-        Box::pin(async move { Ok(Launched { process, stdin, stdout, stderr, enforcement }) })
+        let denials = watch::channel(Arc::default()).1;
+        Box::pin(
+            async move { Ok(Launched { process, stdin, stdout, stderr, enforcement, denials }) },
+        )
     }
 
     fn goodbye(&self) {}

@@ -14,7 +14,7 @@ use std::{
 };
 
 use plugbay_keeper::{Client, Event, Failure, KeeperError, KeeperProgram, Request, Token};
-use plugbay_sandbox::{Exit, Limit, Spec};
+use plugbay_sandbox::{Exit, Limit, Spec, Tally};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::{mpsc, oneshot, watch},
@@ -82,7 +82,14 @@ impl Launcher for Keeper {
 #[derive(Debug)]
 enum Waiting {
     Start(oneshot::Sender<Result<Launched, Cause>>),
-    End(watch::Sender<Option<Exited>>),
+    End(Running),
+}
+
+/// Where what is told of a running process goes.
+#[derive(Debug)]
+struct Running {
+    ended: watch::Sender<Option<Exited>>,
+    denied: watch::Sender<Arc<Tally>>,
 }
 
 /// One keeper.
@@ -134,13 +141,14 @@ impl Connection {
                     return;
                 };
                 let (ended, exited) = watch::channel(None);
-                lock(&self.waiting).insert(token, Waiting::End(ended));
+                let (denied, denials) = watch::channel(Arc::default());
+                lock(&self.waiting).insert(token, Waiting::End(Running { ended, denied }));
                 let control = Arc::new(Remote { connection: self.clone(), token });
                 let launched = take(fds).and_then(|[stdin, stdout, stderr, main]| {
                     let main = register(main, Interest::READABLE)?;
                     let process = Process::new(pid, Some(main), exited, control.clone());
                     let enforcement = Arc::new(*enforcement);
-                    Ok(Launched { process, stdin, stdout, stderr, enforcement })
+                    Ok(Launched { process, stdin, stdout, stderr, enforcement, denials })
                 });
                 if launched.is_err() {
                     control.kill();
@@ -153,9 +161,14 @@ impl Connection {
                     reply.send(Err(never_ran(failure))).ok();
                 }
             }
+            Event::Denied { token, denials } => {
+                if let Some(Waiting::End(running)) = lock(&self.waiting).get(&token) {
+                    running.denied.send_replace(Arc::new(denials));
+                }
+            }
             Event::Exited { token, exit } => {
-                if let Some(Waiting::End(ended)) = lock(&self.waiting).remove(&token) {
-                    ended.send_replace(Some(exited(&exit)));
+                if let Some(Waiting::End(running)) = lock(&self.waiting).remove(&token) {
+                    running.ended.send_replace(Some(exited(&exit)));
                 }
             }
         }
@@ -169,8 +182,8 @@ impl Connection {
                 Waiting::Start(reply) => {
                     reply.send(Err(Cause::KeeperLost)).ok();
                 }
-                Waiting::End(ended) => {
-                    ended.send_replace(Some(Exited::unseen(Cause::KeeperLost)));
+                Waiting::End(running) => {
+                    running.ended.send_replace(Some(Exited::unseen(Cause::KeeperLost)));
                 }
             }
         }

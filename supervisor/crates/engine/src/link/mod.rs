@@ -10,7 +10,7 @@ mod readiness;
 
 use std::{fmt, os::fd::OwnedFd, pin::Pin, sync::Arc};
 
-use plugbay_sandbox::{Enforcement, Hit, Spec};
+use plugbay_sandbox::{Enforcement, Hit, Spec, Tally};
 use tokio::{io::unix::AsyncFd, sync::watch};
 
 use crate::plugin::death::{Cause, Usage};
@@ -35,6 +35,8 @@ pub(crate) struct Launched {
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
     pub(crate) enforcement: Arc<Enforcement>,
+    /// What it was refused so far; the latest word only.
+    pub(crate) denials: watch::Receiver<Arc<Tally>>,
 }
 
 /// How a process ended, once its whole tree is gone.

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use plugbay_sandbox::Tally;
 use tokio::sync::broadcast;
 
 use super::status::Muster;
@@ -37,6 +38,8 @@ pub enum EventKind {
     },
     /// A process of it ended.
     Died(Arc<Death>),
+    /// A process of it was refused something: all of it so far, each kind with its count.
+    Denied(Arc<Tally>),
     /// A process of it cannot be killed.
     Fenced,
     /// It is one of those that start with the host, and has come up now, or failed to.

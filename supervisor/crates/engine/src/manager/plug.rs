@@ -8,7 +8,7 @@ use std::{
 
 use plugbay_manifest::StartMode;
 use plugbay_protocol::handshake::Hello;
-use plugbay_sandbox::Enforcement;
+use plugbay_sandbox::{Enforcement, Tally};
 use tokio::sync::{mpsc, watch};
 
 use super::{
@@ -49,6 +49,8 @@ pub(crate) struct Plug {
     seats: BTreeMap<InstanceId, Seat>,
     /// What was enforced on the process that was started last.
     enforcement: Option<Arc<Enforcement>>,
+    /// What its processes that are gone were refused.
+    denied: Tally,
     deaths: VecDeque<Arc<Death>>,
     stays: VecDeque<Stay>,
 }
@@ -61,6 +63,8 @@ struct Seat {
     pid: Option<u32>,
     session: Option<Arc<Session>>,
     hello: Option<Arc<Hello>>,
+    /// What it was refused so far.
+    denied: Arc<Tally>,
 }
 
 impl Plug {
@@ -85,6 +89,7 @@ impl Plug {
             route,
             seats: BTreeMap::new(),
             enforcement: None,
+            denied: Tally::default(),
             deaths: VecDeque::new(),
             stays: VecDeque::from([first]),
         }
@@ -103,7 +108,9 @@ impl Plug {
 
     /// A process is being started; its orders go here.
     pub(crate) fn seat(&mut self, instance: InstanceId, orders: mpsc::Sender<Order>) {
-        let seat = Seat { orders, since: clock::wall(), pid: None, session: None, hello: None };
+        let denied = Arc::default();
+        let seat =
+            Seat { orders, since: clock::wall(), pid: None, session: None, hello: None, denied };
         self.seats.insert(instance, seat);
     }
 
@@ -117,6 +124,13 @@ impl Plug {
         if let Some(seat) = self.seats.get_mut(&instance) {
             seat.pid = pid;
             self.enforcement = Some(enforcement);
+        }
+    }
+
+    /// A process was refused this so far.
+    pub(crate) fn denied(&mut self, instance: InstanceId, denials: Arc<Tally>) {
+        if let Some(seat) = self.seats.get_mut(&instance) {
+            seat.denied = denials;
         }
     }
 
@@ -135,7 +149,9 @@ impl Plug {
 
     /// A process is gone.
     pub(crate) fn died(&mut self, death: Arc<Death>) {
-        self.seats.remove(&death.instance);
+        if let Some(seat) = self.seats.remove(&death.instance) {
+            self.denied.absorb(&seat.denied);
+        }
         if self.deaths.len() >= DEATHS_KEPT {
             self.deaths.pop_front();
         }
@@ -265,6 +281,8 @@ impl Plug {
         let instances: Vec<InstanceStatus> =
             self.slot.instances().iter().filter_map(|one| self.instance(one)).collect();
         let now = self.stays.back();
+        let mut denials = self.denied.clone();
+        self.seats.values().for_each(|seat| denials.absorb(&seat.denied));
         PluginStatus {
             name: self.entry.name.clone(),
             version: self.entry.manifest.plugin.version.to_string(),
@@ -281,6 +299,7 @@ impl Plug {
             instances,
             last_death: self.deaths.back().cloned(),
             enforcement: self.enforcement.clone(),
+            denials,
             counts: Counts::of(&self.entry.counters),
             stays: self.stays.iter().cloned().collect(),
         }

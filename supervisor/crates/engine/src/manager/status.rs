@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use plugbay_sandbox::Enforcement;
+use plugbay_sandbox::{Enforcement, Tally};
 
 use crate::{
     lifecycle::identity::{Generation, InstanceId},
@@ -50,6 +50,9 @@ pub struct PluginStatus {
     pub last_death: Option<Arc<Death>>,
     /// What was really enforced on the process that runs, or ran last.
     pub enforcement: Option<Arc<Enforcement>>,
+    /// What its processes were refused, each kind with its count and with what would allow it. Whether
+    /// anybody watched is told by `enforcement.watched`.
+    pub denials: Tally,
     /// What happened on its pipes, over all its processes.
     pub counts: Counts,
     /// The states it was in lately, the present one last.

@@ -201,6 +201,10 @@ impl Table {
         let mut ended = None;
         let event = match report {
             Report::Running { pid, enforcement } => return plug.runs(instance, pid, enforcement),
+            Report::Denied(denials) => {
+                plug.denied(instance, denials.clone());
+                return self.tell(&label.plugin, Some(instance), EventKind::Denied(denials));
+            }
             Report::Ready { session, hello } => {
                 plug.greeted(instance, session, hello);
                 Event::Ready(instance)

@@ -23,7 +23,7 @@ use plugbay_protocol::{
     handshake::{Grants, Hello, Initialize, feature},
     method,
 };
-use plugbay_sandbox::{Enforcement, Spec};
+use plugbay_sandbox::{Enforcement, Spec, Tally};
 use serde_json::value::RawValue;
 use tokio::{
     net::unix::pipe,
@@ -105,6 +105,8 @@ pub(crate) enum Order {
 pub(crate) enum Report {
     /// It runs.
     Running { pid: Option<u32>, enforcement: Arc<Enforcement> },
+    /// It was refused something new; this is all of it so far.
+    Denied(Arc<Tally>),
     /// It takes calls.
     Ready { session: Arc<Session>, hello: Option<Arc<Hello>> },
     /// Its main process is gone, or it was condemned.
@@ -227,6 +229,8 @@ struct Instance {
     stdout: watch::Receiver<bool>,
     stderr: watch::Receiver<bool>,
     tasks: JoinSet<()>,
+    denials: watch::Receiver<Arc<Tally>>,
+    denials_told: u64,
     born: Instant,
     greeted: bool,
     requested: bool,
@@ -240,7 +244,7 @@ impl Instance {
         reporter: Reporter,
         born: Instant,
     ) -> Result<Self, Cause> {
-        let Launched { process, stdin, stdout, stderr, enforcement } = launched;
+        let Launched { process, stdin, stdout, stderr, enforcement, denials } = launched;
         let pid = process.pid();
         let session = Session::new(parts, Outbound::new(writer(stdin)?));
         let tail = Arc::new(Tail::default());
@@ -267,6 +271,8 @@ impl Instance {
             stdout: stdout_told,
             stderr: stderr_told,
             tasks,
+            denials,
+            denials_told: 0,
             born,
             greeted: false,
             requested: false,
@@ -283,6 +289,7 @@ impl Instance {
         let broken = broken(self.session.clone());
         tokio::pin!(greeted, broken);
         let session = self.session.clone();
+        let mut denials = self.denials.clone();
         loop {
             tokio::select! {
                 biased;
@@ -292,6 +299,7 @@ impl Instance {
                     return Some(Cause::Protocol("it closed its stdin".into()));
                 }
                 order = orders.recv() => self.obey(order),
+                Ok(()) = denials.changed() => self.tell_denials().await,
                 answer = &mut greeted, if !self.greeted => match answer {
                     Ok(hello) => {
                         self.greeted = true;
@@ -329,6 +337,15 @@ impl Instance {
         }
     }
 
+    /// Tells of refusals that nobody was told of yet.
+    async fn tell_denials(&mut self) {
+        let tally = self.denials.borrow().clone();
+        if tally.total() > self.denials_told {
+            self.denials_told = tally.total();
+            self.reporter.send(Report::Denied(tally)).await;
+        }
+    }
+
     /// Tells everyone, cleans up, and writes the record.
     async fn end(mut self, sentence: Option<Cause>, orders: &mut mpsc::Receiver<Order>) -> Death {
         let seen = clock::now();
@@ -350,6 +367,7 @@ impl Instance {
         });
         let lost = self.session.end(&ending);
         let exited = self.await_tree(orders).await;
+        self.tell_denials().await;
         self.gone.send_replace(true);
         self.leftovers(seen).await;
         Death {

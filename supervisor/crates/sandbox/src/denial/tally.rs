@@ -43,6 +43,14 @@ impl Tally {
         self.place(denial);
     }
 
+    /// Adds all that another counted.
+    pub fn absorb(&mut self, other: &Self) {
+        for kind in &other.kinds {
+            self.add(kind.clone());
+        }
+        self.others = self.others.saturating_add(other.others);
+    }
+
     pub(super) fn place(&mut self, denial: Denial) -> Place {
         if let Some(at) = self.kinds.iter().position(|known| known.is_like(&denial)) {
             let place = Place(Some(at));
@@ -93,5 +101,8 @@ mod tests {
         assert_eq!(tally.kinds().len(), MOST_KINDS);
         assert_eq!(tally.others(), 1000 - 64);
         assert_eq!(tally.total(), 1000);
+        let mut sum = tally.clone();
+        sum.absorb(&tally);
+        assert_eq!((sum.total(), sum.kinds().len()), (2000, MOST_KINDS));
     }
 }

@@ -252,6 +252,7 @@ async fn what_happens_is_told_in_order() {
             EventKind::Died(death) => death.to_string(),
             EventKind::Fenced => "fenced".to_owned(),
             EventKind::Mustered(_) => "mustered".to_owned(),
+            EventKind::Denied(_) => "denied".to_owned(),
         });
     }
     let expected = [

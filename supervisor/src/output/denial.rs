@@ -1,0 +1,132 @@
+//! What a command was refused, in words, and the flag that would have allowed it.
+
+use std::path::Path;
+
+use nix::errno::Errno;
+use plugbay_sandbox::{Access, Denial, Fix, NetworkMode, Profile};
+use serde::{Deserialize, Serialize};
+
+/// One kind of refusal, as reports have it: flat, and with the fix as it is typed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shown {
+    layer: String,
+    rule: String,
+    syscall: Option<String>,
+    detail: Option<String>,
+    path: Option<String>,
+    host: Option<String>,
+    port: Option<u16>,
+    errno: Option<String>,
+    count: u64,
+    fix: Option<String>,
+}
+
+impl Shown {
+    pub(crate) fn of(denial: &Denial) -> Self {
+        Self {
+            layer: denial.layer.name().to_owned(),
+            rule: denial.rule.clone(),
+            syscall: denial.syscall.clone(),
+            detail: denial.detail.clone(),
+            path: denial.path.as_ref().map(|path| path.display().to_string()),
+            host: denial.host.clone(),
+            port: denial.port,
+            errno: denial.errno.map(|errno| format!("{:?}", Errno::from_raw(errno))),
+            count: denial.count,
+            fix: denial.fix.as_ref().map(flag),
+        }
+    }
+
+    /// One line for people: what, how, how often, and what to type.
+    pub(crate) fn line(&self) -> String {
+        let what = self.syscall.as_deref().unwrap_or(&self.rule);
+        let detail = self.detail.as_ref().map_or_else(String::new, |detail| format!(" ({detail})"));
+        let address = match (&self.host, self.port) {
+            (Some(host), Some(port)) => format!(" {host}:{port}"),
+            (None, Some(port)) => format!(" port {port}"),
+            (Some(host), None) => format!(" {host}"),
+            (None, None) => String::new(),
+        };
+        let path = self.path.as_ref().map_or_else(String::new, |path| format!(" `{path}`"));
+        let errno = self.errno.as_ref().map_or_else(String::new, |errno| format!(": {errno}"));
+        let times = if self.count > 1 { format!(", {} times", self.count) } else { String::new() };
+        let fix = match &self.fix {
+            Some(fix) => format!("; to allow it: {fix}"),
+            None => format!("; no flag allows it (rule `{}`)", self.rule),
+        };
+        format!("{what}{path}{address}{detail}{errno}{times}{fix}")
+    }
+
+    /// Whether there is a flag for it.
+    pub(crate) fn has_fix(&self) -> bool {
+        self.fix.is_some()
+    }
+}
+
+/// A fix as a flag of `run`.
+pub(crate) fn flag(fix: &Fix) -> String {
+    match fix {
+        Fix::Network(NetworkMode::None | NetworkMode::Ports) => "--net none".to_owned(),
+        Fix::Network(NetworkMode::Loopback) => "--net loopback".to_owned(),
+        Fix::Network(NetworkMode::Full) => "--net full".to_owned(),
+        Fix::Connect(port) => format!("--net {port}"),
+        Fix::Listen(port) => format!("--net listen:{port}"),
+        Fix::Profile(Profile::Default) => "--profile default".to_owned(),
+        Fix::Profile(Profile::Ci) => "--profile ci".to_owned(),
+        Fix::File { path, access } => {
+            let name = match access {
+                Access::Read => "--read",
+                Access::Exec => "--exec",
+                Access::Write => "--write",
+            };
+            format!("{name} {}", quoted(path))
+        }
+        Fix::Unix(path) => format!("--unix {}", quoted(path)),
+    }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%=".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use plugbay_sandbox::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_one_line_with_the_flag_to_type() {
+        let denial = Denial {
+            syscall: Some("socket".to_owned()),
+            detail: Some("AF_INET SOCK_STREAM".to_owned()),
+            errno: Some(libc::EACCES),
+            count: 3,
+            fix: Some(Fix::Network(NetworkMode::Full)),
+            ..Denial::new(Barrier::Network, "no-network")
+        };
+        insta::assert_snapshot!(
+            Shown::of(&denial).line(),
+            @"socket (AF_INET SOCK_STREAM): EACCES, 3 times; to allow it: --net full"
+        );
+        let mount = Denial { fix: None, detail: None, count: 1, ..denial };
+        insta::assert_snapshot!(
+            Shown::of(&Denial { rule: "mounts".to_owned(), syscall: Some("mount".to_owned()), ..mount })
+                .line(),
+            @"mount: EACCES; no flag allows it (rule `mounts`)"
+        );
+    }
+
+    #[test]
+    fn a_path_can_be_pasted_into_a_shell() {
+        let fix = |path: &str| flag(&Fix::File { path: path.into(), access: Access::Read });
+        assert_eq!(fix("/srv/data-1.txt"), "--read /srv/data-1.txt");
+        assert_eq!(fix("/srv/it's here"), r"--read '/srv/it'\''s here'");
+    }
+}

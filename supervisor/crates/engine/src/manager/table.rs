@@ -234,6 +234,7 @@ impl Table {
             Report::Exited(_) => Lane::Awaited,
             // Spares, and those that waited for this one.
             Report::Running { .. }
+            | Report::Denied(_)
             | Report::Ready { .. }
             | Report::Dying
             | Report::Drained

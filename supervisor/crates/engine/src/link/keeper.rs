@@ -11,6 +11,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use plugbay_keeper::{Client, Event, Failure, KeeperError, KeeperProgram, Request, Token};
@@ -143,7 +144,7 @@ impl Connection {
                 let (ended, exited) = watch::channel(None);
                 let (denied, denials) = watch::channel(Arc::default());
                 lock(&self.waiting).insert(token, Waiting::End(Running { ended, denied }));
-                let control = Arc::new(Remote { connection: self.clone(), token });
+                let control = Arc::new(Remote { connection: self.clone(), token, pid });
                 let launched = take(fds).and_then(|[stdin, stdout, stderr, main]| {
                     let main = register(main, Interest::READABLE)?;
                     let process = Process::new(pid, Some(main), exited, control.clone());
@@ -194,6 +195,7 @@ impl Connection {
 struct Remote {
     connection: Arc<Connection>,
     token: Token,
+    pid: Option<u32>,
 }
 
 impl fmt::Debug for Remote {
@@ -209,6 +211,11 @@ impl Control for Remote {
 
     fn kill(&self) {
         self.connection.request(Request::Kill { token: self.token });
+    }
+
+    fn cpu_time(&self) -> Option<Duration> {
+        let pid = i32::try_from(self.pid?).ok()?;
+        plugbay_sandbox::process::cpu_time(pid).ok()
     }
 }
 

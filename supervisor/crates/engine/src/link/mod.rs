@@ -8,7 +8,7 @@ pub(crate) mod fake;
 pub(crate) mod keeper;
 mod readiness;
 
-use std::{fmt, os::fd::OwnedFd, pin::Pin, sync::Arc};
+use std::{fmt, os::fd::OwnedFd, pin::Pin, sync::Arc, time::Duration};
 
 use plugbay_sandbox::{Enforcement, Hit, Spec, Tally};
 use tokio::{io::unix::AsyncFd, sync::watch};
@@ -56,6 +56,19 @@ pub(crate) trait Control: fmt::Debug + Send + Sync {
     fn signal(&self, signal: i32);
     /// Kills the whole tree.
     fn kill(&self);
+    /// The processor time of the main process so far, if it can be told.
+    fn cpu_time(&self) -> Option<Duration>;
+}
+
+/// Tells the processor time of a process.
+#[derive(Debug, Clone)]
+pub(crate) struct Meter(Arc<dyn Control>);
+
+impl Meter {
+    /// The time so far; `None` when the process is gone, or nobody can tell.
+    pub(crate) fn read(&self) -> Option<Duration> {
+        self.0.cpu_time()
+    }
 }
 
 /// A hold on a process. Letting go of it kills the tree.
@@ -89,6 +102,11 @@ impl Process {
 
     pub(crate) fn kill(&self) {
         self.control.kill();
+    }
+
+    /// What tells the processor time of the main process, without a hold on it.
+    pub(crate) fn meter(&self) -> Meter {
+        Meter(self.control.clone())
     }
 
     /// Waits until the main process has ended, whatever its children do.

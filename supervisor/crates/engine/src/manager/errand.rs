@@ -89,6 +89,7 @@ impl<'a> Errand<'a> {
         let started = clock::now();
         match Course::begin(directory, self, started) {
             Ok(mut course) => {
+                course.notes.tally.metered = true;
                 let outcome = self.pursue(directory, &mut course).await;
                 course.report(outcome)
             }

@@ -54,6 +54,9 @@ pub struct CallReport {
     pub bytes_out: u64,
     /// Progress notices of the plugin.
     pub progress: u64,
+    /// Processor time of the process meanwhile, children not included. Only in a report that was
+    /// asked for, and only if no other call was in flight, so that it can be told to be this one's.
+    pub cpu: Option<Duration>,
     /// What the caller passed along.
     pub metadata: CallMetadata,
 }
@@ -153,6 +156,7 @@ impl Notes {
             bytes_in: self.tally.sent,
             bytes_out: self.tally.received,
             progress: self.tally.progress,
+            cpu: self.tally.cpu,
             metadata: self.metadata.map(|metadata| *metadata).unwrap_or_default(),
         }
     }

@@ -110,6 +110,8 @@ pub(crate) struct Calls<W> {
     slots: Vec<Slot<W>>,
     vacant: Vec<u16>,
     in_flight: usize,
+    /// Calls taken, ever.
+    taken: u64,
     abandoned: usize,
     max: usize,
     grace: Duration,
@@ -123,6 +125,7 @@ impl<W> Calls<W> {
             slots: Vec::new(),
             vacant: Vec::new(),
             in_flight: 0,
+            taken: 0,
             abandoned: 0,
             max: max.clamp(1, MAX_IN_FLIGHT),
             grace,
@@ -133,6 +136,11 @@ impl<W> Calls<W> {
     /// Calls that occupy the plugin: waiting, or abandoned within the grace.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight
+    }
+
+    /// How many calls were taken, ever.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Calls that somebody waits for.
@@ -171,6 +179,7 @@ impl<W> Calls<W> {
         slot.place = Place::Waiting(waiter);
         slot.caller = caller;
         self.in_flight += 1;
+        self.taken += 1;
         Ok(CallId::new(index, slot.turn))
     }
 

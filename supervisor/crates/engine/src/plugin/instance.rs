@@ -246,7 +246,7 @@ impl Instance {
     ) -> Result<Self, Cause> {
         let Launched { process, stdin, stdout, stderr, enforcement, denials } = launched;
         let pid = process.pid();
-        let session = Session::new(parts, Outbound::new(writer(stdin)?));
+        let session = Session::new(parts, Outbound::new(writer(stdin)?), process.meter());
         let tail = Arc::new(Tail::default());
         let gone = watch::Sender::new(false);
         let (stdout_drained, stdout_told) = watch::channel(false);

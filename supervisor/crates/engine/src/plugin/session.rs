@@ -38,7 +38,7 @@ use super::{
     outbound::{Bound, Frame, Outbound, SendError},
     stream::{Intake, Luggage, Outgoing, Streams},
 };
-use crate::{clock, log::LogSink};
+use crate::{clock, link::Meter, log::LogSink};
 
 /// How one plugin is spoken to.
 #[derive(Debug, Clone)]
@@ -118,6 +118,10 @@ pub(crate) struct Tally {
     pub(crate) received: u64,
     /// Progress notices.
     pub(crate) progress: u64,
+    /// Whether processor time is wanted; to ask for it is not free.
+    pub(crate) metered: bool,
+    /// Processor time of the plugin, if all that it used meanwhile must have been for this call.
+    pub(crate) cpu: Option<Duration>,
 }
 
 /// One call to be made.
@@ -193,6 +197,7 @@ pub(crate) struct Session {
     streaming: AtomicBool,
     me: Weak<Self>,
     calls: Mutex<Calls<Waiter>>,
+    meter: Meter,
     /// How many calls occupy the plugin, for callers who compare; written under the lock of `calls`.
     busy: AtomicUsize,
     quiet: Notify,
@@ -212,7 +217,7 @@ pub(crate) struct Parts {
 
 impl Session {
     /// A session over the plugin's stdin.
-    pub(crate) fn new(parts: Parts, outbound: Outbound) -> Arc<Self> {
+    pub(crate) fn new(parts: Parts, outbound: Outbound, meter: Meter) -> Arc<Self> {
         // Where ignoring a cancellation is punished, its place is not given up meanwhile.
         let grace = match parts.settings.ignored_cancel {
             IgnoredCancel::Kill => limits::CANCEL_GRACE * 2,
@@ -234,6 +239,7 @@ impl Session {
             streaming: AtomicBool::new(false),
             me: me.clone(),
             calls: Mutex::new(calls),
+            meter,
             busy: AtomicUsize::new(0),
             quiet: Notify::new(),
             sentence: Mutex::new(None),
@@ -284,6 +290,7 @@ impl Session {
         let (params, outgoing) = self.load(id, &call)?;
         let frame = self.request(id, &call, params.as_deref().or(call.params), now)?;
         tally.sent += length(&frame.bytes);
+        let reading = if tally.metered { self.read_alone() } else { None };
         let sent = self.outbound.send(frame, Bound::Counted).map_err(|error| match error {
             SendError::Full => {
                 count(&self.counters.overloaded);
@@ -302,6 +309,7 @@ impl Session {
         // The streams of the parameters end with the call, however it ends.
         let lasting = outgoing.start_guarded();
         let outcome = self.wait(&mut hold, answered, &call, now).await;
+        tally.cpu = reading.and_then(|before| self.used_alone(before));
         tally.note(&outcome, hold.notices);
         if outcome.is_err() {
             count(&self.counters.failed);
@@ -311,6 +319,22 @@ impl Session {
             }
         }
         outcome
+    }
+
+    /// Processor time so far, if there is only one call that the plugin can be at work for; and how
+    /// many there have been.
+    fn read_alone(&self) -> Option<(u64, Duration)> {
+        let taken = {
+            let calls = lock(&self.calls);
+            (calls.in_flight() <= 1).then(|| calls.taken())
+        };
+        Some((taken?, self.meter.read()?))
+    }
+
+    /// Processor time since `before`, if no other call has come in between.
+    fn used_alone(&self, before: (u64, Duration)) -> Option<Duration> {
+        let (taken, used) = before;
+        (lock(&self.calls).taken() == taken).then(|| self.meter.read()?.checked_sub(used)).flatten()
     }
 
     /// Takes the streams of the parameters aboard. What it gives stands for the call's own text.

@@ -288,6 +288,26 @@ async fn a_report_tells_all_of_a_call_and_the_history_keeps_it() {
 }
 
 #[tokio::test]
+async fn processor_time_is_told_of_a_call_that_was_alone() {
+    let stage = Stage::new(|mut fake| async move {
+        fake.greet("p", &[]).await;
+        let alone = fake.expect("m").await;
+        fake.answer(&alone, json!(1)).await;
+        let (one, two) = (fake.expect("m").await, fake.expect("m").await);
+        fake.answer(&one, json!(1)).await;
+        fake.answer(&two, json!(1)).await;
+        fake.serve(without_meta).await
+    });
+    let host = host(&stage).await;
+    let alone = host.call_with("p", "m").report().await;
+    assert_eq!(alone.cpu, Some(Duration::from_millis(1)));
+    let (one, two) =
+        tokio::join!(host.call_with("p", "m").report(), host.call_with("p", "m").report());
+    assert_eq!((one.cpu, two.cpu), (None, None));
+    assert_eq!(host.history("p")[0].cpu, alone.cpu);
+}
+
+#[tokio::test]
 async fn the_history_keeps_no_more_of_an_error_than_its_end() {
     let stage = Stage::new(|mut fake| async move {
         fake.greet("p", &[]).await;

@@ -112,21 +112,21 @@ impl<'a> Errand<'a> {
         let mut lost: Option<CallError> = None;
         loop {
             if let Some(session) = pick(course.entry, &passed) {
-                passed.push(session.label.instance);
                 let outcome = self.attempt(&session, course, idle, until).await;
                 let failed = |kind| CallError::new(self.plugin, self.method, kind);
                 match outcome {
                     Ok(result) => return Ok(result),
-                    Err(Setback::NotTaken) => continue,
+                    Err(Setback::NotTaken) => passed.push(session.label.instance),
                     Err(Setback::Lost(kind)) if lost.is_none() && repeats && !self.given_up() => {
                         lost = Some(failed(kind).of(&session.label));
-                        continue;
+                        passed.push(session.label.instance);
                     }
                     Err(Setback::Lost(kind) | Setback::Final(kind)) => {
                         return Err(failed(kind).of(&session.label));
                     }
                     Err(Setback::Refused(kind)) => return Err(lost.unwrap_or(failed(kind))),
                 }
+                continue;
             }
             let wait = Wait { passed: &passed, idle, until, again: lost.is_some() };
             let waiting = clock::now();

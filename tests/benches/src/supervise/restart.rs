@@ -65,6 +65,7 @@ fn eager(policy: &mut Policy) {
     policy.base = policy.first;
     policy.cap = policy.first;
     policy.breaker = u32::MAX;
+    policy.slow_breaker = u32::MAX;
 }
 
 /// Kills it and waits until it is ready again, so often.

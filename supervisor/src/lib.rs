@@ -79,7 +79,7 @@ pub use plugbay_engine::{
     Access, CallBuilder, CallError, CallErrorKind, CallMetadata, CallReport, Caller,
     CancellationToken, Cause, ControlError, Counts, Deadline, Death, Enforcement, ErrorObject,
     Event, EventKind, Events, FileGrant, Generation, Hit, Holder, Host, HostBuilder, InFlight,
-    InstanceId, InstanceStatus, Items, Level, Limit, LogLevel, LogRecord, LogSource, Muster,
+    InstanceId, InstanceStatus, Items, Level, Limit, LogLevel, LogRecord, LogSource, Muster, Next,
     Package, PluginStatus, Progress, Reply, Skipped, StartError, Stay, StoreStatus, StreamKind,
     Upload, UploadError, Usage, lifecycle, load, store,
 };

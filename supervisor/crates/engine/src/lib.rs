@@ -26,7 +26,7 @@ pub use manager::{
     HostBuilder, InstanceStatus, Items, Muster, PluginStatus, Reply, Stay, StoreStatus, Upload,
     UploadError,
 };
-pub use plugin::death::{Cause, Death, InFlight, Usage};
+pub use plugin::death::{Cause, Death, InFlight, Next, Usage};
 
 pub use plugbay_manifest::{Package, Skipped, load};
 pub use plugbay_protocol::{

@@ -24,7 +24,7 @@ use super::{
     history::History,
     host::{Host, News},
     launch::{Kitchen, Recipe},
-    ledger::Ledger,
+    ledger::{Ledger, Share},
     method::Catalog,
     plug::Plug,
     service::{Caller, Desk, Methods},
@@ -194,7 +194,9 @@ impl HostBuilder {
     /// Keeps on disk how plugins end, are called and change their state: in this file, which is made
     /// with its directory where it is missing, bounded, and may be shared by several hosts. Written
     /// aside, so that nothing waits for it; one that cannot be written costs records and nothing
-    /// else: see [`Host::store`]. By default nothing is kept. Read by [`store`](crate::store).
+    /// else: see [`Host::store`]. Of the calls of one plugin, twenty in a second are kept that
+    /// succeeded, and twenty that did not. By default nothing is kept. Read by
+    /// [`store`](crate::store).
     #[must_use]
     pub fn store(mut self, file: impl Into<PathBuf>) -> Self {
         self.store = Some(file.into());
@@ -268,11 +270,12 @@ impl HostBuilder {
     ) -> Host {
         let environment = self.environment.clone().unwrap_or_else(|| std::env::vars_os().collect());
         let unresolved = unresolved(&packages);
+        let ledger = self.ledger();
         let plugs: BTreeMap<Arc<str>, Plug> = packages
             .into_iter()
             .map(|package| {
                 let reason = unresolved.get(package.manifest.plugin.name.as_str()).cloned();
-                let plug = self.plug(package, home(&environment), reason);
+                let plug = self.plug(package, home(&environment), reason, &ledger);
                 (plug.entry.name.clone(), plug)
             })
             .collect();
@@ -285,9 +288,6 @@ impl HostBuilder {
             host: self.name,
             closing: CancellationToken::new(),
         });
-        let Peer { name, version } = directory.host.clone();
-        let ledger =
-            self.store.map_or_else(Ledger::default, |file| Ledger::open(file, name, version));
         let kitchen = Kitchen {
             launcher,
             services: Arc::new(Desk(Arc::downgrade(&directory))),
@@ -311,7 +311,19 @@ impl HostBuilder {
         Host::new(directory, news, skipped, ledger, abandoned.drop_guard())
     }
 
-    fn plug(&self, package: Package, home: Option<PathBuf>, unresolved: Option<String>) -> Plug {
+    fn ledger(&self) -> Ledger {
+        let Peer { name, version } = self.name.clone();
+        let file = self.store.clone();
+        file.map_or_else(Ledger::default, |file| Ledger::open(file, name, version))
+    }
+
+    fn plug(
+        &self,
+        package: Package,
+        home: Option<PathBuf>,
+        unresolved: Option<String>,
+        ledger: &Ledger,
+    ) -> Plug {
         let manifest = Arc::new(package.manifest);
         let name: Arc<str> = manifest.plugin.name.as_str().into();
         let given = self.configs.get(&*name).cloned();
@@ -339,9 +351,19 @@ impl HostBuilder {
         let slot = Slot::new(recipe.rules(policy, self.drain), Needs::Met);
         let (sender, route) = watch::channel(Route::nowhere(slot.state()));
         let (catalog, waiting) = (Catalog::new(&manifest), Waiting::new(&manifest));
-        let (history, used) = (History::default(), Used::new(clock::now()));
-        let entry =
-            Entry { name, manifest, config, route, counters, catalog, history, waiting, used };
+        let entry = Entry {
+            name,
+            manifest,
+            config,
+            route,
+            counters,
+            catalog,
+            history: History::default(),
+            ledger: ledger.clone(),
+            share: Share::new(clock::now()),
+            waiting,
+            used: Used::new(clock::now()),
+        };
         Plug::new(Arc::new(entry), recipe, slot, sender, refused)
     }
 }

@@ -19,7 +19,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    errand::Waiting, history::History, method::Catalog, service::Methods, status::PluginStatus,
+    errand::Waiting,
+    history::History,
+    ledger::{Ledger, Share},
+    method::Catalog,
+    service::Methods,
+    status::PluginStatus,
 };
 use crate::{
     error::{CallError, CallErrorKind, ControlError},
@@ -79,6 +84,9 @@ pub(crate) struct Entry {
     pub(crate) counters: Arc<Counters>,
     pub(crate) catalog: Catalog,
     pub(crate) history: History,
+    pub(crate) ledger: Ledger,
+    /// What of its calls goes into the ledger.
+    pub(crate) share: Share,
     pub(crate) waiting: Waiting,
     pub(crate) used: Used,
 }

@@ -1,9 +1,9 @@
 //! The ledger: what happens to plugins, written into the store by a thread of its own.
 //!
 //! Nobody waits for it. A note goes into a bounded queue; one that finds no room is lost, and that
-//! is counted, in the store too. So is a call beyond what is kept of one plugin in a second: at a
-//! hundred thousand calls a second nobody reads their records, and a second of them fills a
-//! plugin's share. A store that cannot be written costs records and a warning, never a call.
+//! is counted, in the store too. Of one plugin's calls only so many are noted in a second: nobody
+//! reads the records of a hundred thousand, and one second of them would push out all others. A
+//! store that cannot be written costs records and a warning, never a call.
 
 use std::{
     path::PathBuf,
@@ -12,24 +12,28 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use plugbay_sandbox::Hit;
 use plugbay_store::{Change, InFlight, Keep, Next, Record, Run, RunId, StoreError, Usage, Writer};
 use tokio::{sync::watch, time};
 
+use super::report::{CallReport, Notes};
 use crate::{
     clock,
-    lifecycle::identity::InstanceId,
+    lifecycle::identity::{Generation, InstanceId},
     plugin::{
         death::{Cause, Death},
         lock,
+        text::{Breaks, plain},
     },
 };
 
 /// Notes that may be under way to the thread.
 const QUEUE: usize = 1024;
+/// Calls of one plugin noted in one second, of either kind.
+const CALLS_PER_SECOND: u64 = 20;
 /// Notes written at once.
 const BATCH: usize = 512;
 /// How long the first note of a batch waits for others.
@@ -65,6 +69,35 @@ struct Desk {
     done: watch::Receiver<bool>,
 }
 
+/// What may be noted of one plugin's calls in a second: so many that succeeded, and so many that did
+/// not, which the others cannot crowd out.
+#[derive(Debug)]
+pub(crate) struct Share {
+    epoch: Instant,
+    good: AtomicU64,
+    bad: AtomicU64,
+}
+
+impl Share {
+    /// The share of one plugin.
+    pub(crate) fn new(epoch: Instant) -> Self {
+        Self { epoch, good: AtomicU64::new(0), bad: AtomicU64::new(0) }
+    }
+
+    /// Takes one from the share of this second, if something is left of it.
+    fn take(&self, good: bool, now: Instant) -> bool {
+        const COUNT: u64 = 0xff;
+        let share = if good { &self.good } else { &self.bad };
+        let second = now.saturating_duration_since(self.epoch).as_secs() << 8;
+        let next = |seen: u64| match seen & COUNT {
+            _ if seen & !COUNT != second => Some(second + 1),
+            count if count < CALLS_PER_SECOND => Some(seen + 1),
+            _ => None,
+        };
+        share.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+}
+
 /// What both sides look at.
 #[derive(Debug, Default)]
 struct Shared {
@@ -79,7 +112,8 @@ struct Shared {
 /// What the thread is told.
 #[derive(Debug)]
 enum Note {
-    Died { plugin: Arc<str>, version: Arc<str>, death: Arc<Death>, next: Next },
+    Died { plugin: Arc<str>, version: Arc<str>, death: Arc<Death> },
+    Called { plugin: Arc<str>, method: Arc<str>, notes: Box<Notes> },
     Changed { plugin: Arc<str>, instance: Option<InstanceId>, at: SystemTime, step: Step },
 }
 
@@ -106,20 +140,22 @@ impl Ledger {
         Self(Some(Arc::new(Desk { notes, shared, done })))
     }
 
-    /// Notes how an instance ended, and what was decided then.
-    pub(crate) fn died(
-        &self,
-        plugin: &Arc<str>,
-        version: &str,
-        death: &Arc<Death>,
-        (state, after): (&str, Option<Duration>),
-    ) {
+    /// Notes how an instance ended.
+    pub(crate) fn died(&self, plugin: &Arc<str>, version: &str, death: &Arc<Death>) {
         self.note(|| Note::Died {
             plugin: plugin.clone(),
             version: version.into(),
             death: death.clone(),
-            next: Next { state: state.to_owned(), after },
         });
+    }
+
+    /// Notes how a call went, unless the plugin's share of this second is used up.
+    pub(crate) fn called(&self, share: &Share, course: (&Arc<str>, &Arc<str>), notes: &Notes) {
+        if self.0.is_none() || !share.take(notes.error.is_none(), clock::now()) {
+            return;
+        }
+        let (plugin, method) = (course.0.clone(), course.1.clone());
+        self.note(|| Note::Called { plugin, method, notes: Box::new(notes.clone()) });
     }
 
     /// Notes that a plugin is in another state.
@@ -266,8 +302,12 @@ fn gather(queue: &Receiver<Option<Note>>, closing: &AtomicBool) -> (Vec<Record>,
 
 fn record(note: Note) -> Record {
     match note {
-        Note::Died { plugin, version, death, next } => {
-            Record::Death(Box::new(died(&plugin, &version, &death, next)))
+        Note::Died { plugin, version, death } => {
+            Record::Death(Box::new(died(&plugin, &version, &death)))
+        }
+        Note::Called { plugin, method, notes } => {
+            let report = notes.into_report(plugin, method, clock::now(), clock::wall());
+            Record::Call(Box::new(called(&report)))
         }
         Note::Changed { plugin, instance, at, step } => Record::Change(Change {
             plugin: plugin.to_string(),
@@ -280,7 +320,7 @@ fn record(note: Note) -> Record {
     }
 }
 
-fn died(plugin: &str, version: &str, death: &Death, next: Next) -> plugbay_store::Death {
+fn died(plugin: &str, version: &str, death: &Death) -> plugbay_store::Death {
     let in_flight = death.in_flight.iter();
     plugbay_store::Death {
         plugin: plugin.to_owned(),
@@ -305,8 +345,31 @@ fn died(plugin: &str, version: &str, death: &Death, next: Next) -> plugbay_store
             max_rss: usage.max_rss,
         }),
         memory_peak: death.memory_peak,
-        next: Some(next),
+        next: death.next.map(|next| Next { state: next.state.to_owned(), after: next.after }),
         stderr: death.stderr_tail.to_string(),
+    }
+}
+
+fn called(report: &CallReport) -> plugbay_store::Call {
+    let line = |text: &str| plain(text, Breaks::Escape);
+    let callers: Vec<&str> = report.metadata.callers.iter().map(|caller| &**caller).collect();
+    plugbay_store::Call {
+        plugin: report.plugin.to_string(),
+        method: line(&report.method),
+        at: report.started,
+        duration: report.duration,
+        waited: report.waited,
+        attempts: report.attempts,
+        outcome: report.outcome().to_owned(),
+        error: report.error.as_ref().map(|error| line(&error.kind().to_string())),
+        traceback: report.traceback().map(|text| plain(&text, Breaks::Keep)),
+        instance: report.instance.map(InstanceId::number),
+        generation: report.generation.map(Generation::number),
+        bytes_in: report.bytes_in,
+        bytes_out: report.bytes_out,
+        progress: report.progress,
+        callers: (!callers.is_empty()).then(|| callers.join(" → ")),
+        traceparent: report.metadata.traceparent.as_deref().map(line),
     }
 }
 

@@ -23,7 +23,12 @@ use crate::{
         instance::{Fitness, Instance, Phase, Role},
         slot::{Slot, State},
     },
-    plugin::{Label, death::Death, instance::Order, session::Session},
+    plugin::{
+        Label,
+        death::{Death, Next},
+        instance::Order,
+        session::Session,
+    },
 };
 
 /// Deaths remembered per plugin.
@@ -219,7 +224,7 @@ impl Plug {
     }
 
     /// What was decided: its state, and when it is started again, if it is.
-    pub(crate) fn next(&self) -> (&'static str, Option<Duration>) {
+    pub(crate) fn next(&self) -> Next {
         let state = self.slot.state();
         let after = match state {
             State::Backoff { delay } => Some(delay),
@@ -237,7 +242,7 @@ impl Plug {
             | State::Stopped
             | State::Fenced => None,
         };
-        (state.name(), after)
+        Next { state: state.name(), after }
     }
 
     /// Why it is in its state. `missing` names what it waits for.

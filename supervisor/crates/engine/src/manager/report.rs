@@ -221,6 +221,8 @@ impl<'c> Course<'c> {
         notes.duration = clock::now().saturating_duration_since(notes.started);
         notes.metadata = self.errand.metadata();
         notes.error = error.map(CallError::abridged);
+        let Entry { name, ledger, share, .. } = self.entry;
+        ledger.called(share, (name, &self.method.name), &notes);
         self.entry.history.keep(self.method.name.clone(), notes.clone());
         notes
     }

@@ -36,6 +36,7 @@ use crate::{
     },
     plugin::{
         Label,
+        death::Death,
         instance::{self, Order, Report, Reporter},
     },
 };
@@ -63,6 +64,13 @@ pub(crate) struct Table {
     /// How urgent the starts are that come of what happens now.
     lane: Lane,
     farewells: Vec<oneshot::Sender<()>>,
+}
+
+/// What a slot decided, yet to be carried out.
+#[derive(Debug)]
+struct Decided {
+    before: State,
+    effects: Vec<Effect>,
 }
 
 impl Table {
@@ -198,7 +206,6 @@ impl Table {
         self.lane = self.lane_after(&report);
         let Some(plug) = self.plugs.get_mut(&label.plugin) else { return };
         let instance = label.instance;
-        let mut ended = None;
         let event = match report {
             Report::Running { pid, enforcement } => return plug.runs(instance, pid, enforcement),
             Report::Denied(denials) => {
@@ -212,19 +219,26 @@ impl Table {
             Report::Dying => Event::Dying(instance),
             Report::Drained => Event::Drained(instance),
             Report::ShutDown => Event::ShutDown(instance),
-            Report::Exited(death) => {
-                let exit = death.cause.exit(&plug.slot.rules().policy, death.calls_lost > 0);
-                plug.died(death.clone());
-                ended = Some(death.clone());
-                self.tell(&label.plugin, Some(instance), EventKind::Died(death));
-                Event::Exited(instance, exit)
-            }
+            Report::Exited(death) => return self.exited(&label.plugin, *death),
         };
         self.step(&label.plugin, event);
-        if let (Some(death), Some(plug)) = (ended, self.plugs.get(&label.plugin)) {
-            let version = plug.entry.manifest.plugin.version.to_string();
-            self.kitchen.ledger.died(&label.plugin, &version, &death, plug.next());
-        }
+    }
+
+    /// A process is gone. What follows is decided before anybody hears of it, so that it stands in
+    /// the record.
+    fn exited(&mut self, name: &Arc<str>, mut death: Death) {
+        let Some(plug) = self.plugs.get(name) else { return };
+        let exit = death.cause.exit(&plug.slot.rules().policy, death.calls_lost > 0);
+        let Some(decided) = self.decide(name, Event::Exited(death.instance, exit)) else { return };
+        let Some(plug) = self.plugs.get_mut(name) else { return };
+        death.next = Some(plug.next());
+        let death = Arc::new(death);
+        plug.died(death.clone());
+        let version = plug.entry.manifest.plugin.version.to_string();
+        self.kitchen.ledger.died(name, &version, &death);
+        self.tell(name, Some(death.instance), EventKind::Died(death));
+        self.carry_out(name, decided);
+        self.follow(name);
     }
 
     /// How urgent the starts are that come of a report.
@@ -253,9 +267,20 @@ impl Table {
     fn step(&mut self, name: &Arc<str>, event: Event) {
         let mut agenda = VecDeque::from([(name.clone(), event)]);
         while let Some((name, event)) = agenda.pop_front() {
-            self.step_one(&name, event);
+            if let Some(decided) = self.decide(&name, event) {
+                self.carry_out(&name, decided);
+            }
             agenda.extend(needs::consequences(&self.plugs, &name));
             self.remind(&name);
+        }
+    }
+
+    /// Takes the steps that follow for others from one that this plugin took.
+    fn follow(&mut self, name: &Arc<str>) {
+        let consequences: Vec<_> = needs::consequences(&self.plugs, name).into_iter().collect();
+        self.remind(name);
+        for (name, event) in consequences {
+            self.step(&name, event);
         }
     }
 
@@ -272,15 +297,21 @@ impl Table {
         }
     }
 
-    /// Lets the slot decide, shows callers the outcome, does what was decided, and tells who
-    /// follows. Callers come first: a spare that takes over waits for nothing else.
-    fn step_one(&mut self, name: &Arc<str>, event: Event) {
+    /// Lets the slot decide.
+    fn decide(&mut self, name: &Arc<str>, event: Event) -> Option<Decided> {
         let now = clock::now().saturating_duration_since(self.epoch);
         let moment = Moment { now, dice: self.dice.f64() };
+        let slot = &mut self.plugs.get_mut(name)?.slot;
+        let before = slot.state();
+        let effects = slot.step(event, moment);
+        Some(Decided { before, effects })
+    }
+
+    /// Shows callers the outcome, does what was decided, and tells who follows. Callers come first:
+    /// a spare that takes over waits for nothing else.
+    fn carry_out(&mut self, name: &Arc<str>, Decided { before, effects }: Decided) {
         let missing = needs::missing(&self.plugs, name);
         let Some(plug) = self.plugs.get_mut(name) else { return };
-        let before = plug.slot.state();
-        let effects = plug.slot.step(event, moment);
         let (after, newest) = (plug.slot.state(), plug.slot.newest());
         let why = plug.why(missing);
         plug.publish(why.clone());

@@ -228,12 +228,23 @@ pub struct Death {
     pub in_flight: Vec<InFlight>,
     /// The limits that it or one of its children ran into, whether or not that ended it.
     pub limits: Vec<Hit>,
+    /// What was decided after it; `None` until the slot has judged.
+    pub next: Option<Next>,
     /// The end of what it wrote to stderr, safe to print.
     pub stderr_tail: Arc<str>,
     /// Processor time and memory of the whole tree, if the keeper knows.
     pub usage: Option<Usage>,
     /// The most memory that the whole tree used at once, in bytes, where the kernel counted it.
     pub memory_peak: Option<u64>,
+}
+
+/// What follows an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Next {
+    /// The state that the plugin is in now.
+    pub state: &'static str,
+    /// When a process is started again, counted from the end, if one is.
+    pub after: Option<Duration>,
 }
 
 /// What a process used.
@@ -294,6 +305,7 @@ mod tests {
             calls_lost: 0,
             in_flight: Vec::new(),
             limits: Vec::new(),
+            next: None,
             stderr_tail: "".into(),
             usage: None,
             memory_peak: None,

@@ -116,7 +116,7 @@ pub(crate) enum Report {
     /// It answered `shutdown`.
     ShutDown,
     /// Its tree is gone.
-    Exited(Arc<Death>),
+    Exited(Box<Death>),
 }
 
 /// Where reports go.
@@ -176,7 +176,7 @@ pub(crate) async fn run(plan: Plan, mut orders: mpsc::Receiver<Order>, reporter:
         }
         Err(cause) => never_ran(&label, cause, born),
     };
-    reporter.send(Report::Exited(Arc::new(death))).await;
+    reporter.send(Report::Exited(Box::new(death))).await;
 }
 
 fn never_ran(label: &Label, cause: Cause, born: Instant) -> Death {
@@ -191,6 +191,7 @@ fn never_ran(label: &Label, cause: Cause, born: Instant) -> Death {
         calls_lost: 0,
         in_flight: Vec::new(),
         limits: Vec::new(),
+        next: None,
         stderr_tail: "".into(),
         usage: None,
         memory_peak: None,
@@ -381,6 +382,7 @@ impl Instance {
             in_flight: InFlight::oldest(lost),
             cause: sentence.unwrap_or(exited.cause),
             limits: exited.limits,
+            next: None,
             stderr_tail: self.tail.text().into(),
             usage: exited.usage,
             memory_peak: exited.memory_peak,

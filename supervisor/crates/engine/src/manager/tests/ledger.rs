@@ -116,3 +116,79 @@ async fn without_a_store_nothing_is_kept_and_nothing_is_said() {
     assert_eq!(host.store(), None);
     host.shutdown().await;
 }
+
+/// Answers `m` with an error that has a traceback.
+fn faulty() -> Stage {
+    Stage::new(|mut fake| async move {
+        fake.greet("p", &[]).await;
+        while let Some(call) = fake.recv().await {
+            let data = json!({"origin": "plugin", "traceback": "line 3\u{1b}[2J\nValueError"});
+            let error = json!({"code": -32000, "message": "no\n\u{202e}book", "data": data});
+            fake.send(&json!({"jsonrpc": "2.0", "id": call["id"], "error": error})).await;
+        }
+        Cause::Code(0)
+    })
+}
+
+#[tokio::test]
+async fn a_call_is_written_with_its_outcome_and_no_hostile_byte() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("store.db");
+    let host = host_of(&faulty(), "", |builder| builder.store(&path)).await;
+    host.call::<_, Value>("p", "m\u{1b}", &json!({"secret": "s3cret"})).await.unwrap_err();
+    host.shutdown().await;
+    let reader = Reader::open(&path).unwrap().unwrap();
+    let (_, call) = reader.calls("p", 9).unwrap().remove(0);
+    assert_eq!((call.method.as_str(), call.outcome.as_str()), (r"m\u{1b}", "error"));
+    assert_eq!((call.attempts, call.instance, call.generation), (1, Some(1), Some(1)));
+    assert!(call.bytes_in > 20 && call.bytes_out > 20, "{call:?}");
+    let error = call.error.unwrap();
+    assert!(error.contains(r"no\u{a}\u{202e}book"), "{error}");
+    assert_eq!(call.traceback.unwrap(), "line 3\\u{1b}[2J\nValueError");
+    assert!(!std::fs::read(&path).unwrap().windows(6).any(|bytes| bytes == b"s3cret"));
+}
+
+#[tokio::test]
+async fn a_flood_of_calls_is_sampled_and_failures_are_not_crowded_out() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("store.db");
+    let stage = Stage::new(|mut fake| async move {
+        fake.greet("p", &[]).await;
+        while let Some(call) = fake.recv().await {
+            if call["method"] == "fail" {
+                let error = json!({"code": -32000, "message": "no"});
+                fake.send(&json!({"jsonrpc": "2.0", "id": call["id"], "error": error})).await;
+            } else if call.get("id").is_some() {
+                fake.answer(&call, json!({})).await;
+            }
+        }
+        Cause::Code(0)
+    });
+    let host = host_of(&stage, "", |builder| builder.store(&path)).await;
+    for _ in 0..500 {
+        host.call::<_, Value>("p", "m", &json!({})).await.unwrap();
+    }
+    host.call::<_, Value>("p", "fail", &json!({})).await.unwrap_err();
+    host.shutdown().await;
+    assert_eq!(host.store().unwrap().lost, 0);
+    let calls = Reader::open(&path).unwrap().unwrap().calls("p", 999).unwrap();
+    assert!((21..400).contains(&calls.len()), "{}", calls.len());
+    assert_eq!(calls.iter().filter(|(_, call)| call.outcome != "ok").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_a_death_stands_in_its_record() {
+    let host = host_of(&fragile(), "", |builder| builder).await;
+    let mut events = host.subscribe();
+    host.call::<_, Value>("p", "crash", &json!({})).await.unwrap_err();
+    let death = loop {
+        if let crate::EventKind::Died(death) = events.next().await.unwrap().kind {
+            break death;
+        }
+    };
+    let next = death.next.unwrap();
+    assert_eq!(next.state, "backoff");
+    assert!(next.after.unwrap() <= Duration::from_millis(250), "{next:?}");
+    let then = events.next().await.unwrap().kind;
+    assert!(matches!(then, crate::EventKind::State { to: "backoff", .. }), "{then:?}");
+}

@@ -21,6 +21,7 @@ tests; ``plugbay.logs`` takes what the ``logging`` module says to the host.
 from plugbay._context import Context, Log
 from plugbay._errors import CallError, Cancelled, InvalidParams, PluginError
 from plugbay._plugin import Plugin
+from plugbay._stream import Stream
 
 __all__ = [
     "CallError",
@@ -30,5 +31,6 @@ __all__ = [
     "Log",
     "Plugin",
     "PluginError",
+    "Stream",
 ]
 __version__ = "0.1.0"

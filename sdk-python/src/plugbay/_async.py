@@ -30,7 +30,7 @@ class Loop:
     def __init__(self) -> None:
         """Start the thread."""
         self._loop = asyncio.new_event_loop()
-        self._tasks: set[asyncio.Task[Outcome]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._thread = Thread(target=self._run, name="plugbay-async", daemon=True)
         self._thread.start()
 
@@ -46,6 +46,12 @@ class Loop:
     def start(self, call: Call, begin: Begin, done: Done) -> None:
         """Run a handler as a task; ``done`` hears how it ended."""
         self._loop.call_soon_threadsafe(self._start, call, begin, done)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine beside the others, from the loop's own thread."""
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def wait(self, ticket: Ticket, timeout: float | None) -> bool:
         """Wait for ``ticket`` on the loop; False if that takes too long."""

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from plugbay._context import Context
+    from plugbay._stream import Source, Stream
 
-_CO_COROUTINE: Final = 0x80
+_CO_ASYNC: Final = 0x80 | 0x200  # a coroutine, or an asynchronous generator
 
 
 class Method:
@@ -59,6 +60,7 @@ class Call:
     """One call being served."""
 
     __slots__ = (
+        "answered",
         "cancel_task",
         "cancelled",
         "deadline",
@@ -66,6 +68,8 @@ class Call:
         "meta",
         "method",
         "params",
+        "replies",
+        "streams",
         "tickets",
     )
 
@@ -83,7 +87,10 @@ class Call:
         self.meta = meta
         self.deadline: float | None = None
         self.cancelled = False
+        self.answered = False
         self.tickets: list[Ticket] = []  # what its handler waits for
+        self.streams: Sequence[Stream] = ()  # of its parameters
+        self.replies: Sequence[Stream] = ()  # of what it asked for
         self.cancel_task: Callable[[], None] | None = None
 
     def cancel(self) -> None:
@@ -98,7 +105,7 @@ class Call:
 class Ticket:
     """Something a handler waits for: an answer from the host, or being cancelled."""
 
-    __slots__ = ("error", "id", "lock", "result", "settled", "wake")
+    __slots__ = ("call", "error", "id", "lock", "result", "settled", "sources", "wake")
 
     def __init__(self, id_: int = 0) -> None:
         """Not settled yet."""
@@ -109,6 +116,8 @@ class Ticket:
         self.result: Any = None
         self.error: CallError | None = None
         self.wake: Callable[[], None] | None = None
+        self.call: Call | None = None  # on whose behalf it was asked
+        self.sources: Sequence[Source] = ()  # streams that are its parameters
 
     def settle(self, result: Any = None, error: CallError | None = None) -> None:
         """Wake whoever waits; only the first time counts."""
@@ -193,8 +202,9 @@ def _context_parameter(names: dict[str, Any]) -> str | None:
 def _is_async(function: Callable[..., Any]) -> bool:
     code = getattr(function, "__code__", None)
     if code is not None:
-        return bool(code.co_flags & _CO_COROUTINE)
+        return bool(code.co_flags & _CO_ASYNC)
     import inspect  # noqa: PLC0415 - rare, and dear to import
 
     call = getattr(function, "__call__", None)  # noqa: B004 - wanted as a value
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+    kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+    return any(is_kind(it) for is_kind in kinds for it in (function, call))

@@ -30,6 +30,7 @@ OVERLOADED: Final = -31004
 FRAME_TOO_LARGE: Final = -31007
 UNSUPPORTED_VERSION: Final = -31008
 DRAINING: Final = -31009
+PROTOCOL_VIOLATION: Final = -31012
 
 
 class PluginError(Exception):

@@ -14,7 +14,8 @@ from plugbay._call import Call, Method, Outbox, Ticket
 from plugbay._context import Context, Log
 from plugbay._crew import Crew
 from plugbay._errors import CallError, Cancelled, InvalidParams, PluginError
-from plugbay._wire import MAX_FRAME, Lines, Unreadable, decode, encode, seal
+from plugbay._flow import Flow
+from plugbay._wire import MAX_FRAME, HasStream, Lines, Unreadable, decode, encode, seal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
     from plugbay._async import Loop
     from plugbay._channel import Channel
     from plugbay._plugin import Plugin
+    from plugbay._stream import Source, Stream
 
 VERSIONS: Final = (1,)
-FEATURES: Final = ("cancel", "progress", "ping")
+FEATURES: Final = ("cancel", "progress", "ping", "streams")
 MAX_INFLIGHT: Final = 64
 #: Seconds that calls may still run for when the host has gone, then that they
 #: have to notice being cancelled. Together less than the second we may take.
@@ -59,6 +61,8 @@ class Session:
         self._lines = Lines(channel.read)
         self._crew = Crew(self)
         self._outbox = Outbox()
+        self._flow = Flow(self)
+        self._streams = self._flow.streams
         self._methods: dict[str, Method] = {}
         self._inflight: dict[int | str, Call] = {}
         self._held: Call | None = None
@@ -68,7 +72,7 @@ class Session:
         self._max_frame = self._lines.max_frame
         self._opened = False  # by `initialized`, only after which we may ask
         self._left = False
-        self._loop: Loop | None = None
+        self.loop: Loop | None = None
         self._loop_mutex = allocate_lock()
         self._home = 0
         self._home_out = False
@@ -102,6 +106,7 @@ class Session:
             held = self._receive(line)
         if held is None:
             self._outbox.close()
+            self._streams.close()
         return held
 
     def take_answer(self, ticket: Ticket) -> bool:
@@ -116,22 +121,32 @@ class Session:
         return True
 
     def awaits(self) -> bool:
-        """Whether anybody waits for an answer from the host."""
-        return bool(self._outbox)
+        """Whether anybody waits for an answer from the host, or for a stream."""
+        return bool(self._outbox) or self._flow.is_awaited
 
     def run(self, call: Call) -> None:
-        """Run a call and answer it."""
+        """Run a call and answer it; a streamed answer is poured out by this thread."""
         method = call.method
+        sources: Sequence[Source] = ()
         try:
             if call.cancelled:
                 raise Cancelled  # noqa: TRY301 - one way out for every reason
             result = method.invoke(call.params, Context(self, call) if method.context else None)
             if type(result) is _Coroutine:  # from a function that did not look like it
                 result = self._finish(result)
+            try:
+                body = encode(result)
+            except HasStream:
+                result, sources = self._streams.offered(result, call)
+                body = encode(result)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the call is answered
             self._done(call, None, error)
         else:
-            self._done(call, result, None)
+            self._done(call, body, None, sources)
+            for source in sources[1:]:
+                self._flow.pour_beside(call, source)
+            for source in sources[:1]:
+                self._flow.pour(call, source)
 
     def end(self) -> None:
         """Wind up: let calls finish, then cancel them, then give up on them."""
@@ -148,8 +163,10 @@ class Session:
 
     def wait(self, ticket: Ticket, timeout: float | None) -> bool:
         """Block until ``ticket`` is settled; False if that takes too long."""
-        if self._loop is not None and self._loop.thread == get_ident():
-            raise RuntimeError("this would block the event loop; use `await ctx.acall(...)`")
+        if self.loop is not None and self.loop.thread == get_ident():
+            raise RuntimeError(
+                "this would block the event loop; use `async for`, or `await ctx.acall(...)`"
+            )
         return self._crew.wait(ticket, timeout)
 
     def ask(
@@ -160,7 +177,13 @@ class Session:
         timeout: float | None,
     ) -> Any:
         """Call the host and wait for the result."""
-        ticket = self._begin(call, method, params, timeout)
+        try:
+            ticket = self._begin(call, method, params, timeout)
+        except HasStream:
+            offered, sources = self._streams.offered(params, call)
+            ticket = self._begin(call, method, offered, timeout, sources)
+            for source in sources:
+                self._flow.pour_beside(call, source)
         answered = False
         try:
             answered = self.wait(ticket, timeout)
@@ -176,19 +199,29 @@ class Session:
         timeout: float | None,
     ) -> Any:
         """Call the host and wait for the result, on the event loop."""
-        if self._loop is None:
+        if self.loop is None:
             raise RuntimeError("only for `async def` handlers; use `ctx.call(...)`")
-        ticket = self._begin(call, method, params, timeout)
+        try:
+            ticket = self._begin(call, method, params, timeout)
+        except HasStream:
+            offered, sources = await self._streams.aoffered(params, call)
+            ticket = self._begin(call, method, offered, timeout, sources)
+            for source in sources:
+                self._flow.pour_beside(call, source)
         answered = False
         try:
-            answered = await self._loop.wait(ticket, timeout)
+            answered = await self.loop.wait(ticket, timeout)
         finally:
             self._give_up(call, ticket, answered=answered)
         return self._outcome(call, ticket, answered=answered)
 
     def notify(self, method: str, params: Mapping[str, Any] | None) -> None:
         """Tell the host something."""
-        body = "" if params is None else f',"params":{encode(params)}'
+        self.tell(method, "" if params is None else encode(params))
+
+    def tell(self, method: str, params: str) -> None:
+        """Tell the host something, with parameters that are JSON already."""
+        body = f',"params":{params}' if params else ""
         text = f'{{"jsonrpc":"2.0","method":{encode(method)}{body}}}'
         self._send(seal(text, self._max_frame))
 
@@ -200,6 +233,7 @@ class Session:
         method: str,
         params: Mapping[str, Any] | Sequence[Any] | None,
         timeout: float | None,
+        sources: Sequence[Source] = (),
     ) -> Ticket:
         if not self._opened:
             raise RuntimeError("the host takes no calls before it has opened the session")
@@ -209,11 +243,13 @@ class Session:
                 params = {**dict(params or {}), "_meta": meta}
         body = "" if params is None else f',"params":{encode(params)}'
         ticket = self._outbox.open()
+        ticket.call = call
+        ticket.sources = sources
         text = f'{{"jsonrpc":"2.0","id":{ticket.id},"method":{encode(method)}{body}}}'
         try:
             frame = seal(text, self._max_frame)
         except PluginError:
-            self._outbox.take(ticket.id)
+            self._forget(ticket)
             raise
         if call is not None:
             call.tickets.append(ticket)
@@ -227,9 +263,16 @@ class Session:
         """Forget a call we made; if it was not answered, the host may forget it too."""
         if call is not None:
             call.tickets.remove(ticket)
-        if self._outbox.take(ticket.id) is not None:
+        if self._forget(ticket):
             reason = "caller" if answered else "deadline"
             self.notify("$/cancel", {"id": ticket.id, "reason": reason})
+
+    def _forget(self, ticket: Ticket) -> bool:
+        """Expect no answer, and send no more for it; tell whether there was none so far."""
+        given_up = self._outbox.take(ticket.id) is not None
+        if given_up:
+            self._flow.withdraw(ticket.sources)
+        return given_up
 
     def _outcome(self, call: Call | None, ticket: Ticket, *, answered: bool) -> Any:
         if ticket.error is not None:
@@ -253,7 +296,7 @@ class Session:
             self._unreadable(fault)
             return None
         except (KeyError, TypeError):
-            self._no_call(message)
+            self._no_call(message, refers=self._refers(line))
             return None
         params = message.get("params")
         id_ = message.get("id")
@@ -267,10 +310,12 @@ class Session:
             return None
         method = self._methods.get(name)
         if method is not None:
-            return self._accept(method, id_, params)
-        return self._elsewhere(name, id_, params)
+            return self._accept(method, id_, params, refers=self._refers(line))
+        return self._elsewhere(name, id_, params, line)
 
-    def _accept(self, method: Method, id_: int | str | None, params: Any) -> Call | None:
+    def _accept(
+        self, method: Method, id_: int | str | None, params: Any, *, refers: bool
+    ) -> Call | None:
         """Take a call on, or refuse it at once."""
         if id_ in self._inflight:
             # Not under this id: that answer is the running call's.
@@ -281,6 +326,8 @@ class Session:
             if type(params) is dict and "_meta" in params:
                 _take_meta(call, params)
             self._make_room(call)
+            if refers and id_ is not None:
+                call.params, call.streams = self._streams.opened(params, call)
         except PluginError as error:
             if id_ is None:
                 self.log.warning("notification dropped", method=method.name, error=error.message)
@@ -289,11 +336,34 @@ class Session:
             return None
         if id_ is not None:
             self._inflight[id_] = call
-        if method.is_async and self._loop is not None:
-            context = Context(self, call) if method.context else None
-            self._loop.start(call, lambda: method.invoke(call.params, context), self._done)
+        if method.is_async and self.loop is not None:
+            self.loop.start(call, lambda: self._arun(call), self._done)
             return None
         return call
+
+    async def _arun(self, call: Call) -> str | None:
+        """Run an asynchronous call; what it returns is the answer, unless that is streamed."""
+        method = call.method
+        result = method.invoke(call.params, Context(self, call) if method.context else None)
+        if hasattr(result, "__await__"):
+            result = await result
+        try:
+            return encode(result)
+        except HasStream:
+            result, sources = await self._streams.aoffered(result, call)
+        self._done(call, encode(result), None, sources)
+        for source in sources[1:]:
+            self._flow.pour_beside(call, source)
+        for source in sources[:1]:
+            if source.is_async:
+                await self._flow.apour(call, source)
+            else:
+                self._flow.pour_beside(call, source)
+        return None
+
+    def _refers(self, line: bytes | Unreadable) -> bool:
+        """Whether a message may refer to streams."""
+        return self._streams.agreed and isinstance(line, bytes) and b'"$stream"' in line
 
     def _make_room(self, call: Call) -> None:
         """Refuse a call over the limits."""
@@ -302,7 +372,9 @@ class Session:
         if busy >= limit:
             raise _refusal.overloaded(limit)
 
-    def _elsewhere(self, name: str, id_: int | str | None, params: Any) -> Call | None:
+    def _elsewhere(
+        self, name: str, id_: int | str | None, params: Any, line: bytes | Unreadable
+    ) -> Call | None:
         """Deal with what is not a method of the plugin."""
         if name == "$/ping":
             self._answer_to(id_, '"result":{}')
@@ -312,6 +384,8 @@ class Session:
             self._left = True
         elif name == "initialized":
             self._opened = self._state == "open"
+        elif id_ is None and name[:7] == "stream/" and isinstance(line, bytes):
+            self._streams.notice(name, params, len(line))
         elif id_ is None:
             pass  # a notification nobody here knows
         elif name == "initialize" and self._state == "new":
@@ -341,7 +415,7 @@ class Session:
         if self._crew.withdraw(call):
             self._done(call, None, Cancelled())
 
-    def _no_call(self, message: Any) -> None:
+    def _no_call(self, message: Any, *, refers: bool) -> None:
         """Settle the call that a response answers; refuse what is not a message."""
         if type(message) is not dict:
             what = "batches are not part of" if type(message) is list else "not a message of"
@@ -353,12 +427,39 @@ class Session:
             self._refuse(id_ if _refusal.is_id(id_) else None, error)
             return
         ticket = self._outbox.take(message.get("id"))
-        if ticket is None:  # given up meanwhile
-            return
         refused = message.get("error")
         if refused is None:
-            ticket.settle(message["result"])
+            self._arrived(ticket, message["result"], refers=refers)
+        elif ticket is not None:
+            self._failed(ticket, refused)
+
+    def _arrived(self, ticket: Ticket | None, result: Any, *, refers: bool) -> None:
+        """Settle a call of ours with a result, and take on the streams it refers to."""
+        call = None if ticket is None else ticket.call
+        found: list[Stream] = []
+        if refers:
+            try:
+                result, found = self._streams.opened(result, call)
+            except InvalidParams as error:
+                if ticket is not None:
+                    fault = {"code": _errors.PROTOCOL_VIOLATION, "message": error.message}
+                    self._failed(ticket, fault)
+                return
+        if ticket is None:  # given up meanwhile
+            for stream in found:
+                stream.close()
             return
+        for stream in found:
+            stream.feeds = found, ticket.sources
+        if call is not None and found:
+            call.replies = [*call.replies, *found]
+        if not found:
+            self._flow.withdraw(ticket.sources)
+        ticket.settle(result)
+
+    def _failed(self, ticket: Ticket, refused: Any) -> None:
+        """Settle a call of ours with an error."""
+        self._flow.withdraw(ticket.sources)
         if type(refused) is not dict:
             refused = {"message": "a malformed answer", "data": refused}
         code = refused.get("code", _errors.INTERNAL_ERROR)
@@ -372,29 +473,41 @@ class Session:
             return
         ticket = self._outbox.take(fault.id)
         if ticket is not None:
-            ticket.settle(error=CallError(fault.code, fault.message))
+            self._failed(ticket, {"code": fault.code, "message": fault.message})
 
     # Answers.
 
-    def _done(self, call: Call, result: Any, error: BaseException | None) -> None:
-        """Answer a call, with the one answer it gets."""
-        if error is None:
-            try:
-                body = f'"result":{encode(result)}'
-            except PluginError as unsayable:
-                error = unsayable
-        if error is not None:
-            body = self._explain(call, error)
+    def _done(
+        self,
+        call: Call,
+        body: str | None,
+        error: BaseException | None,
+        sources: Sequence[Source] = (),
+    ) -> None:
+        """Answer a call, with the one answer it gets; ``sources`` are its streams."""
+        if call.answered:  # and what came after it was a stream
+            return
+        body = f'"result":{body}' if error is None else self.explain(call, error)
+        call.answered = True
+        self._flow.begin(sources)
+        if not sources:
+            self._streams.release(call)
         if call.id is None:
+            self._flow.withdraw(sources)
             return
         self._inflight.pop(call.id, None)
         if call.cancelled:
+            self._flow.withdraw(sources)
             body = _refusal.CANCELLED
         self._answer_to(call.id, body)
-        if self._drained is not None and len(self._inflight) <= 1:
+        self.settle_drained()
+
+    def settle_drained(self) -> None:
+        """Let `shutdown` be answered if nothing but it goes on."""
+        if self._drained is not None and len(self._inflight) <= 1 and not self._flow.goes_on:
             self._drained.settle()
 
-    def _explain(self, call: Call, error: BaseException) -> str:
+    def explain(self, call: Call | None, error: BaseException) -> str:
         """Turn what a handler raised into the error it means."""
         if isinstance(error, PluginError):
             refusal = error
@@ -409,7 +522,7 @@ class Session:
             raise error
         else:
             refusal = _refusal.failure(error)
-        if call.id is None:
+        if call is not None and call.id is None:
             self.log.error("notification handler failed", method=call.method.name, error=str(error))
         return _refusal.body(refusal)
 
@@ -455,6 +568,7 @@ class Session:
         self._max_frame = limits.get("maxFrameBytes", self._max_frame)
         self._lines.max_frame = max(MAX_FRAME, self._max_frame)
         self._max_inflight = limits.get("maxInflight", self._max_inflight)
+        self._streams.agreed = "streams" in offer.get("features", ())
         self.config = offer.get("config")
         if self._plugin.is_async:
             self._start_loop()
@@ -474,7 +588,7 @@ class Session:
     def _shutdown(self) -> None:
         """Answer once every other call is answered."""
         self._drained = Ticket()
-        if len(self._inflight) > 1:
+        if len(self._inflight) > 1 or self._flow.goes_on:
             self._crew.wait(self._drained, read=False)
         self._plugin.stopped(self._finish)
 
@@ -486,13 +600,13 @@ class Session:
         from plugbay._async import Loop  # noqa: PLC0415 - dear, and rarely needed
 
         with self._loop_mutex:
-            if self._loop is None:
-                self._loop = Loop()
-            return self._loop
+            if self.loop is None:
+                self.loop = Loop()
+            return self.loop
 
     def _stop_loop(self) -> None:
-        if self._loop is not None:
-            self._loop.stop()
+        if self.loop is not None:
+            self.loop.stop()
 
 
 def _inherited(call: Call | None, timeout: float | None) -> dict[str, Any]:

@@ -38,6 +38,10 @@ class Unreadable(PluginError):
         self.id, self.answers = _salvage(frame[:_SALVAGE])
 
 
+class HasStream(Exception):
+    """A value holds an iterator, which JSON cannot say and a stream can."""
+
+
 class Lines:
     """Cuts a byte stream into lines, holding at most one frame and one chunk."""
 
@@ -172,6 +176,8 @@ def plain(value: Any) -> Any:
         return {name: getattr(value, name) for name in fields}
     if hasattr(value, "__fspath__"):
         return value.__fspath__()
+    if hasattr(value, "__next__") or hasattr(value, "__anext__"):
+        raise HasStream
     raise TypeError(f"a {type(value).__name__} is not a JSON value")
 
 

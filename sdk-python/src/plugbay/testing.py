@@ -8,6 +8,9 @@
     with Host(plugin, config={"language": "en"}) as host:
         assert host.call("count", path="data/text.txt") == {"words": 3}
 
+A parameter that is an iterator is sent as a stream, while the answer or an item
+is waited for; a streamed result is an iterator, as ``plugbay.Stream`` is.
+
 The plugin runs as it would in its process, threads and all; only the two pipes
 are a socket pair. There is no sandbox: what the plugin opens, it opens.
 """
@@ -21,13 +24,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from plugbay import _errors
 from plugbay._channel import Channel
 from plugbay._errors import CallError, PluginError
-from plugbay._wire import Lines, decode, encode, seal
+from plugbay._stream import Streams
+from plugbay._wire import HasStream, Lines, decode, encode, seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
+    from plugbay._call import Call
     from plugbay._plugin import Plugin
+    from plugbay._stream import Sink, Source, Stream
 
 _VERSION = "0.1.0"
 _ROOM = 64 << 20
@@ -96,6 +102,9 @@ class Host:
         self._stubs: dict[str, Callable[[Any], Any]] = {}
         self._plugins: dict[tuple[str, str], Callable[[Any], Any]] = {}
         self._pending: dict[int, Pending] = {}
+        self._streams = Streams(self)
+        self._streams.agreed = True
+        self._sources: list[tuple[Source, Iterator[str]]] = []
         self._last = 0
         self._stopping = False
         self.stub("host/info", {"name": "plugbay.testing", "version": _VERSION})
@@ -105,7 +114,11 @@ class Host:
     def __enter__(self) -> Host:  # noqa: PYI034 - `Self` needs Python 3.11
         """Begin the session: ``initialize``, then ``initialized``."""
         self.open()
-        offer = {"versions": [1], "host": {"name": "plugbay.testing", "version": _VERSION}}
+        offer: dict[str, Any] = {
+            "versions": [1],
+            "host": {"name": "plugbay.testing", "version": _VERSION},
+        }
+        offer["features"] = ["cancel", "progress", "ping", "streams"]
         params = {**offer, "config": self._config, "limits": self._limits, "generation": 1}
         try:
             self.hello = self._start("initialize", params).result()
@@ -213,14 +226,54 @@ class Host:
     def read_until(self, enough: Callable[[], bool]) -> None:
         """Read and answer what the plugin sends until ``enough()``."""
         while not enough():
+            self._feed()
             self._take(self.receive())
+
+    # What the streams ask of us.
+
+    def tell(self, method: str, params: str) -> None:
+        """Send a notification whose parameters are JSON already."""
+        self.send_raw(f'{{"jsonrpc":"2.0","method":"{method}","params":{params}}}\n'.encode())
+
+    def block(self, _call: Call | None, end: Sink | Stream) -> None:
+        """Read until a stream has moved on."""
+        self.read_until(lambda: end.moved)
+
+    async def pause(self, call: Call | None, end: Sink | Stream) -> None:
+        """Read until a stream has moved on."""
+        self.block(call, end)
+
+    def _feed(self) -> None:
+        """Send of every stream what there is credit for."""
+        for _ in range(len(self._sources)):
+            source, texts = self._sources.pop(0)  # not to be fed while it is
+            text: str | None = ""
+            while source.sink.moved and text is not None:
+                text = None if source.sink.over else next(texts, None)
+                if text is not None:
+                    source.sink.send(text)
+            if text is not None:
+                self._sources.append((source, texts))
+            else:
+                self._streams.end(source.sink)
 
     def _start(self, method: str, params: Any) -> Pending:
         self._last += 1
         pending = self._pending[self._last] = Pending(self, self._last)
-        message = {"id": pending.id, "method": method}
-        self.send({**message, "params": params} if params is not None else message)
+        message: dict[str, Any] = {"id": pending.id, "method": method}
+        if params is not None:
+            message["params"] = params
+        self._send_offered(message)
         return pending
+
+    def _send_offered(self, message: dict[str, Any]) -> None:
+        """Send a message, the iterators in it as streams."""
+        try:
+            self.send(message)
+        except HasStream:
+            offered, sources = self._streams.offered(message, None)
+            self.send(offered)
+            self._sources += [(source, _texts(source)) for source in sources]
 
     def _take(self, message: dict[str, Any]) -> None:
         method = message.get("method")
@@ -228,9 +281,14 @@ class Host:
         if method is None:
             pending = self._pending.pop(message["id"], None)
             if pending is not None:
+                if "result" in message:
+                    message["result"], _ = self._streams.opened(message["result"], None)
                 pending.settle(message)
         elif "id" in message:
+            params, _ = self._streams.opened(params, None)
             self._answer(message["id"], method, params)
+        elif method.startswith("stream/"):
+            self._streams.notice(method, params, len(encode(params)))
         elif method == "$/log":
             self.logs.append(Entry(params["level"], params["message"], params.get("fields", {})))
         elif method == "$/progress" and params["token"] in self._pending:
@@ -242,7 +300,7 @@ class Host:
     def _answer(self, id_: Any, method: str, params: Any) -> None:
         stub = self._stubs.get(method, _no_stub(method))
         try:
-            self.send({"id": id_, "result": stub(params)})
+            self._send_offered({"id": id_, "result": stub(params)})
         except PluginError as error:
             told = {"code": error.code, "message": error.message, "data": error.data}
             self.send({"id": id_, "error": told})
@@ -272,6 +330,11 @@ class Host:
         if self.exit_code is None:
             self.exit_code = code
             self._theirs.shutdown(socket.SHUT_RDWR)
+
+
+def _texts(source: Source) -> Iterator[str]:
+    for item in source:
+        yield from source.sink.texts(item)
 
 
 def _no_stub(name: str) -> Callable[[Any], Any]:

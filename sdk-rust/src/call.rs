@@ -4,12 +4,13 @@
 use crate::clock;
 use crate::error::{CallError, Cancelled};
 use crate::lock;
+use crate::stream::table::{Feeds, Intake, Outlet};
 use plugbay_protocol::meta::Meta;
 use plugbay_protocol::{Code, Id};
 use serde_json::value::RawValue;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,10 @@ pub(crate) struct Call {
     waiting: Mutex<Waiting>,
     /// Nanoseconds that its handler has spent waiting.
     waited: AtomicU64,
+    /// Whether its parameters refer to streams.
+    streaming: AtomicBool,
+    /// Those that nobody has claimed.
+    streams: Mutex<Vec<Intake>>,
 }
 
 /// Who is to be told when the call is cancelled.
@@ -102,6 +107,24 @@ impl Call {
         Duration::from_nanos(self.waited.load(Ordering::Relaxed))
     }
 
+    /// Takes on the streams that its parameters refer to.
+    pub(crate) fn bring(&self, streams: Vec<Intake>) {
+        if !streams.is_empty() {
+            self.streaming.store(true, Ordering::Relaxed);
+            *lock(&self.streams) = streams;
+        }
+    }
+
+    /// Whether its parameters refer to streams.
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.streaming.load(Ordering::Relaxed)
+    }
+
+    /// The streams that its parameters refer to, once.
+    pub(crate) fn take_streams(&self) -> Vec<Intake> {
+        if self.is_streaming() { std::mem::take(&mut *lock(&self.streams)) } else { Vec::new() }
+    }
+
     /// Forgets whoever was to be told.
     pub(crate) fn unwatch(&self) {
         lock(&self.waiting).waker = None;
@@ -119,6 +142,12 @@ pub(crate) struct Ticket {
     settled: AtomicBool,
     state: Mutex<Settling>,
     bell: Condvar,
+    /// On whose behalf it was asked.
+    pub(crate) call: OnceLock<Arc<Call>>,
+    /// The streams of the request.
+    uploads: Mutex<Vec<Arc<Outlet>>>,
+    /// Those of the answer.
+    streams: Mutex<Vec<Intake>>,
 }
 
 #[derive(Debug, Default)]
@@ -150,6 +179,26 @@ impl Ticket {
 
     pub(crate) fn is_settled(&self) -> bool {
         self.settled.load(Ordering::SeqCst)
+    }
+
+    /// Says which streams go with the request.
+    pub(crate) fn feed(&self, uploads: Vec<Arc<Outlet>>) {
+        *lock(&self.uploads) = uploads;
+    }
+
+    /// The streams of the request, which end when this is dropped.
+    pub(crate) fn take_feeds(&self) -> Feeds {
+        Feeds(std::mem::take(&mut *lock(&self.uploads)))
+    }
+
+    /// Takes on the streams that the answer refers to.
+    pub(crate) fn bring(&self, streams: Vec<Intake>) {
+        *lock(&self.streams) = streams;
+    }
+
+    /// The streams that the answer refers to, once.
+    pub(crate) fn take_streams(&self) -> Vec<Intake> {
+        std::mem::take(&mut *lock(&self.streams))
     }
 
     /// The outcome, once.

@@ -7,6 +7,7 @@ use crate::log::Log;
 use crate::progress::Progress;
 use crate::request::Request;
 use crate::session::Session;
+use crate::stream;
 use crate::timer::Alarm;
 use plugbay_protocol::handshake::Initialize;
 use plugbay_protocol::meta::Meta;
@@ -213,11 +214,10 @@ impl Context {
             #[serde(skip_serializing_if = "Option::is_none")]
             params: Option<Box<RawValue>>,
         }
-        let params = to_raw_value(params).and_then(|params| {
-            let params = Some(params).filter(|params| params.get() != "null");
+        self.request(method::HOST_CALL).written(|| {
+            let params = Some(to_raw_value(params)?).filter(|params| params.get() != "null");
             to_raw_value(&Ask { plugin, method, params })
-        });
-        self.request(method::HOST_CALL).written(params)
+        })
     }
 
     /// Tells the host something that has no answer.
@@ -308,13 +308,18 @@ impl<'a> Waited<'a> {
     }
 
     /// Blocks for the answer; `None` if `deadline` came first.
-    pub(crate) fn block(mut self, deadline: Option<Instant>) -> Option<Outcome> {
+    pub(crate) fn block(&mut self, deadline: Option<Instant>) -> Option<Outcome> {
         self.context.session.wait(&self.context.call, &self.ticket, deadline);
         let outcome = self.ticket.take();
         if outcome.is_none() {
             self.reason = "deadline";
         }
         outcome
+    }
+
+    /// Reads the answer within the streams that it refers to.
+    pub(crate) fn read<T>(&self, read: impl FnOnce() -> T) -> T {
+        stream::receiving(&self.context.session.streams, self.ticket.take_streams(), read)
     }
 
     /// Has the waiting end at `due`.

@@ -197,6 +197,10 @@ impl CallError {
         Self { withdrawn: true, ..Self::new(Code::RequestCancelled, "cancelled") }
     }
 
+    pub(crate) fn into_object(self) -> ErrorObject {
+        *self.object
+    }
+
     pub(crate) fn host_gone() -> Self {
         Self::new(Code::Unavailable, "the host is gone")
     }

@@ -41,6 +41,7 @@ mod plugin;
 mod progress;
 mod request;
 mod session;
+mod stream;
 mod table;
 mod task;
 pub mod testing;
@@ -60,6 +61,7 @@ pub use request::Request;
 pub use serde_json::{Value, json};
 /// What [`Plugin::run`] returns, for `main` to return.
 pub use std::process::ExitCode;
+pub use stream::{ByteStream, Stream};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::crew::Pace;
 use crate::error::{Error, Result};
 use crate::params;
+use crate::stream::{self, Pour};
 use plugbay_protocol::{Code, ErrorData, Id, Origin, write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,7 +15,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 /// A whole answer, without framing; empty when nobody waits for one.
-pub(crate) type Answer = Vec<u8>;
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    pub(crate) frame: Vec<u8>,
+    /// The streams that go with it.
+    pub(crate) streams: Vec<Pour>,
+}
 
 /// A handler's work on one call.
 pub(crate) type Serving = Pin<Box<dyn Future<Output = Result<Answer>> + Send>>;
@@ -52,8 +58,8 @@ impl Handler {
         F: Fn(P, &Context) -> Result<R> + Send + std::marker::Sync + 'static,
     {
         Self::Sync(Box::new(move |text, ctx| {
-            let result = function(params::read(text)?, ctx)?;
-            answer(ctx.call_id(), &result)
+            let params = stream::reading(ctx, || params::read(text))?;
+            answer(ctx, &function(params, ctx)?)
         }))
     }
 
@@ -65,9 +71,9 @@ impl Handler {
         T: Future<Output = Result<R>> + Send + 'static,
     {
         Self::Async(Box::new(move |text, ctx| {
-            let id = ctx.call_id().cloned();
-            let serving = function(params::read(text)?, ctx);
-            Ok(Box::pin(async move { answer(id.as_ref(), &serving.await?) }))
+            let params = stream::reading(&ctx, || params::read(text))?;
+            let serving = function(params, ctx.clone());
+            Ok(Box::pin(async move { answer(&ctx, &serving.await?) }))
         }))
     }
 }
@@ -84,9 +90,15 @@ impl fmt::Debug for Handler {
 /// Room for a small answer, so that it takes one allocation.
 const SMALL: usize = 256;
 
-fn answer(id: Option<&Id<'static>>, result: &impl Serialize) -> Result<Answer> {
-    let Some(id) = id else { return Ok(Answer::new()) };
-    let mut out = Answer::with_capacity(SMALL);
+fn answer(ctx: &Context, result: &impl Serialize) -> Result<Answer> {
+    let Some(id) = ctx.call_id() else { return Ok(Answer::default()) };
+    let write = || written(id, result);
+    let (frame, streams) = stream::sending(&ctx.session.streams, Some(&ctx.call), write);
+    Ok(Answer { frame: frame?, streams })
+}
+
+fn written(id: &Id<'static>, result: &impl Serialize) -> Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(SMALL);
     write::response(&mut out, id, result).map_err(|error| {
         let message = format!("the result cannot be written: {}", params::reason(&error));
         Error::of_sdk(Code::InternalError, message, &ErrorData::new(Origin::Plugin))
@@ -124,8 +136,7 @@ mod tests {
     #[test]
     fn an_unwritable_result_is_our_fault() {
         let unwritable = std::collections::HashMap::from([((1, 2), 3)]);
-        let error = answer(Some(&Id::from(1)), &unwritable).unwrap_err();
+        let error = written(&Id::from(1), &unwritable).unwrap_err();
         assert_eq!(error.code(), -32603);
-        assert!(answer(None, &unwritable).unwrap().is_empty(), "nobody reads it");
     }
 }

@@ -5,6 +5,7 @@ use crate::clock;
 use crate::context::{Context, Waited};
 use crate::error::CallError;
 use crate::params;
+use crate::stream::{self, Pour};
 use crate::timer::late;
 use plugbay_protocol::Code;
 use plugbay_protocol::meta::Meta;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A call of the host, made by [`Context::request`].
@@ -31,21 +33,28 @@ pub struct Request<'a> {
     method: &'a str,
     /// Written at once, so that the request needs no type for them.
     params: Result<Option<Box<RawValue>>, serde_json::Error>,
+    /// The streams that go with them.
+    streams: Vec<Pour>,
     timeout: Option<Duration>,
 }
 
 impl<'a> Request<'a> {
     pub(crate) fn new(context: &'a Context, method: &'a str) -> Self {
-        Self { context, method, params: Ok(None), timeout: None }
+        Self { context, method, params: Ok(None), streams: Vec::new(), timeout: None }
     }
 
     /// Says with which parameters: something that is written as an object or an array, or as nothing.
     pub fn params(self, params: &(impl Serialize + ?Sized)) -> Self {
-        self.written(to_raw_value(params))
+        self.written(|| to_raw_value(params))
     }
 
-    pub(crate) fn written(mut self, params: Result<Box<RawValue>, serde_json::Error>) -> Self {
+    pub(crate) fn written(
+        mut self,
+        write: impl FnOnce() -> Result<Box<RawValue>, serde_json::Error>,
+    ) -> Self {
+        let (params, streams) = stream::sending(&self.context.session.streams, None, write);
         self.params = params.map(Some);
+        self.streams = streams;
         self
     }
 
@@ -60,10 +69,10 @@ impl<'a> Request<'a> {
     /// # Errors
     ///
     /// What the host answers; `DeadlineExceeded` when it does not in time; why it could not be asked.
-    pub fn send<R: DeserializeOwned>(self) -> Result<R, CallError> {
-        let (waited, deadline) = (self.begin()?, self.deadline());
+    pub fn send<R: DeserializeOwned>(mut self) -> Result<R, CallError> {
+        let (mut waited, deadline) = (self.begin()?, self.deadline());
         let outcome = waited.block(deadline).unwrap_or_else(|| Err(late()));
-        read(outcome)
+        waited.read(|| read(outcome))
     }
 
     /// As [`Request::send`], in an asynchronous handler.
@@ -71,17 +80,18 @@ impl<'a> Request<'a> {
     /// # Errors
     ///
     /// As [`Request::send`].
-    pub async fn send_async<R: DeserializeOwned>(self) -> Result<R, CallError> {
+    pub async fn send_async<R: DeserializeOwned>(mut self) -> Result<R, CallError> {
         let mut waited = self.begin()?;
         let _alarm = self.deadline().map(|due| waited.alarm(due));
-        read(poll_fn(|task| waited.poll(task)).await)
+        let outcome = poll_fn(|task| waited.poll(task)).await;
+        waited.read(|| read(outcome))
     }
 
     fn deadline(&self) -> Option<Instant> {
         self.timeout.and_then(|timeout| clock::now().checked_add(timeout))
     }
 
-    fn begin(&self) -> Result<Waited<'a>, CallError> {
+    fn begin(&mut self) -> Result<Waited<'a>, CallError> {
         let params = self.params.as_ref().map_err(|why| {
             CallError::new(Code::InvalidParams, format!("the parameters cannot be written: {why}"))
         })?;
@@ -92,7 +102,13 @@ impl<'a> Request<'a> {
             ..Meta::default()
         };
         let session = &self.context.session;
-        let ticket = session.ask(&self.context.call, self.method, params.as_deref(), &meta)?;
+        let feeds = self.streams.iter().map(|pour| Arc::clone(&pour.output.outlet)).collect();
+        let call = &self.context.call;
+        let ticket = session.ask(call, self.method, params.as_deref(), &meta, feeds)?;
+        for mut pour in self.streams.drain(..) {
+            pour.behalf = Arc::clone(call);
+            pour.run_beside();
+        }
         Ok(Waited::new(self.context, ticket))
     }
 }

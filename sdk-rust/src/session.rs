@@ -9,8 +9,9 @@ mod serving;
 use crate::call::{Call, Outbox, Ticket};
 use crate::crew::{Crew, Step, Work};
 use crate::error::{CallError, Cancelled, Error, Result};
-use crate::method::Method;
+use crate::method::{Answer, Method};
 use crate::plugin::Plugin;
+use crate::stream::table::{Outlet, Peer as Other, Streams};
 use crate::table::{Phase, Table};
 use crate::task::Task;
 use crate::timer::Timer;
@@ -30,7 +31,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Instant;
 
 /// Ends a process, with this status, whose first thread does not return.
@@ -46,6 +47,7 @@ pub(crate) struct Session {
     writer: Writer,
     outbox: Outbox,
     pub(crate) timer: Arc<Timer>,
+    pub(crate) streams: Arc<Streams>,
     table: Mutex<Table>,
     /// Told when the table is empty.
     emptied: Condvar,
@@ -90,12 +92,13 @@ impl Session {
             restart: Default::default(),
             resume_state: None,
         };
-        Arc::new(Self {
+        Arc::new_cyclic(|me: &Weak<Self>| Self {
             plugin,
             crew: Crew::new(Reader::new(wire.input)),
             writer: Writer::new(wire.output),
             outbox: Outbox::default(),
             timer: Arc::default(),
+            streams: Streams::new(Weak::clone(me) as Weak<dyn Other>),
             table: Mutex::default(),
             emptied: Condvar::new(),
             offer: Mutex::new(Arc::new(offer)),
@@ -159,7 +162,7 @@ impl Work for Session {
     }
 
     fn awaits(&self) -> bool {
-        !self.outbox.is_empty()
+        !self.outbox.is_empty() || self.streams.are_awaited()
     }
 
     fn flush(&self) {
@@ -229,6 +232,11 @@ impl Session {
                 self.opened.store(open, Ordering::SeqCst);
             }
             method::EXIT => return self.over(true),
+            method::STREAM_DATA | method::STREAM_END | method::STREAM_ACK | method::STREAM_DROP => {
+                if let Some(params) = params {
+                    self.streams.notice(name, params);
+                }
+            }
             name => {
                 let open = lock(&self.table).phase == Phase::Open;
                 if let (true, Some(method)) = (open, self.plugin.methods.get(name)) {
@@ -251,6 +259,15 @@ impl Session {
             let call = Arc::new(Call::new(id, Arc::clone(&method.name), meta));
             let limit = self.max_inflight.load(Ordering::Relaxed);
             lock(&self.table).admit(&call, limit)?;
+            if let (Some(text), Some(_)) = (&text, &call.id) {
+                match self.streams.open(&call, text, None) {
+                    Ok(streams) => call.bring(streams),
+                    Err(error) => {
+                        lock(&self.table).expel(&call);
+                        return Err(error);
+                    }
+                }
+            }
             Ok(Job::Call(call, Arc::clone(method), text))
         });
         match admitted {
@@ -282,14 +299,24 @@ impl Session {
         call.cancel();
         let waiting = |job: &Job| matches!(job, Job::Call(other, ..) if Arc::ptr_eq(other, &call));
         if self.crew.withdraw(waiting).is_some() {
-            self.finish(&call, Ok(Vec::new()));
+            drop(self.finish(&call, Ok(Answer::default())));
         }
     }
 
     fn answered(&self, id: &Id<'_>, outcome: Result<Box<RawValue>, ErrorObject>) {
-        if let Some(ticket) = id.as_u64().and_then(|id| self.outbox.take(id)) {
-            ticket.settle(outcome.map_err(CallError::from));
-        }
+        let ticket = id.as_u64().and_then(|id| self.outbox.take(id)).unwrap_or_default();
+        // Ended here unless streams of the answer hold on to them.
+        let feeds = Arc::new(ticket.take_feeds());
+        let opened = outcome.map_err(CallError::from).and_then(|result| {
+            let call = ticket.call.get().map(Arc::clone).unwrap_or_default();
+            let streams =
+                self.streams.open(&call, result.get(), Some(&feeds)).map_err(|error| {
+                    CallError::new(Code::ProtocolViolation, error.message().to_owned())
+                })?;
+            ticket.bring(streams);
+            Ok(result)
+        });
+        ticket.settle(opened);
     }
 
     fn unreadable(&self, fault: &ParseError) {
@@ -317,16 +344,19 @@ impl Session {
     /// Calls the host on behalf of `call`.
     pub(crate) fn ask(
         &self,
-        call: &Call,
+        call: &Arc<Call>,
         method: &str,
         params: Option<&RawValue>,
         meta: &Meta,
+        feeds: Vec<Arc<Outlet>>,
     ) -> Result<Arc<Ticket>, CallError> {
         if !self.opened.load(Ordering::SeqCst) {
             let message = "the host takes no calls before it has opened the session";
             return Err(CallError::new(Code::NotInitialized, message));
         }
         let ticket = self.outbox.open(self.max_inflight.load(Ordering::Relaxed))?;
+        ticket.call.get_or_init(|| Arc::clone(call));
+        ticket.feed(feeds);
         let mut frame = Vec::with_capacity(256);
         let written = write::request_with_meta(&mut frame, ticket.id, method, &params, meta)
             .map_err(|why| CallError::new(Code::InvalidParams, why.to_string()))
@@ -347,6 +377,7 @@ impl Session {
     pub(crate) fn give_up(&self, ticket: &Ticket, reason: &str) {
         let Ok(id) = i64::try_from(ticket.id) else { return };
         if self.outbox.take(ticket.id).is_some() {
+            drop(ticket.take_feeds());
             let cancel = Cancel { id: Id::from(id), reason: Some(reason.to_owned()) };
             // A host that is gone needs no telling.
             drop(self.notify(method::CANCEL, &cancel));
@@ -360,6 +391,11 @@ impl Session {
         call.add_waited(clock::now().saturating_duration_since(begun));
     }
 
+    fn notify_frame(&self, mut frame: Vec<u8>) -> Result<(), CallError> {
+        self.seal(&mut frame)?;
+        self.writer.send(&frame).map_err(|Closed| CallError::host_gone())
+    }
+
     pub(crate) fn notify(
         &self,
         method: &str,
@@ -368,8 +404,7 @@ impl Session {
         let mut frame = Vec::with_capacity(256);
         write::notification(&mut frame, method, params)
             .map_err(|why| CallError::new(Code::InvalidParams, why.to_string()))?;
-        self.seal(&mut frame)?;
-        self.writer.send(&frame).map_err(|Closed| CallError::host_gone())
+        self.notify_frame(frame)
     }
 
     pub(crate) fn log(&self, level: Level, message: &str, fields: &BTreeMap<&str, Box<RawValue>>) {
@@ -425,6 +460,16 @@ impl Session {
         if written.is_err() {
             self.outbox.close();
         }
+    }
+}
+
+impl Other for Session {
+    fn send(&self, frame: Vec<u8>) -> Result<(), CallError> {
+        self.notify_frame(frame)
+    }
+
+    fn wait(self: Arc<Self>, call: &Call, ticket: &Ticket) {
+        Self::wait(&self, call, ticket, None);
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Table {
     inflight: HashMap<Id<'static>, Arc<Call>>,
     /// Calls not done with: those in flight, those whose answer is on its way, and notifications.
     open: usize,
+    /// Those of them that are answered and still stream.
+    streaming: usize,
     /// The request to shut down, to be answered when nothing is open.
     shutdown: Option<Id<'static>>,
 }
@@ -42,7 +44,7 @@ pub(crate) struct Table {
 impl Table {
     /// Takes a call on, unless there are `limit` already.
     pub(crate) fn admit(&mut self, call: &Arc<Call>, limit: usize) -> Result<()> {
-        if self.open >= limit {
+        if self.open - self.streaming >= limit {
             return Err(overloaded(limit));
         }
         if let Some(id) = &call.id {
@@ -73,10 +75,23 @@ impl Table {
         call.id.as_ref().is_some_and(|id| self.inflight.remove(id).is_some())
     }
 
-    /// Is done with a call, its answer being out. Returns the request to shut down if this was the last.
-    pub(crate) fn close(&mut self) -> Option<Id<'static>> {
+    /// A call is answered by what is still being streamed.
+    pub(crate) fn stream(&mut self) {
+        self.streaming += 1;
+    }
+
+    /// Is done with a call, its answer being out, and `streamed` if it was to be. Returns the request to
+    /// shut down if this was the last.
+    pub(crate) fn close(&mut self, streamed: bool) -> Option<Id<'static>> {
+        self.streaming = self.streaming.saturating_sub(usize::from(streamed));
         self.open = self.open.saturating_sub(1);
         if self.open == 0 { self.shutdown.take() } else { None }
+    }
+
+    /// Forgets a call that was admitted too early.
+    pub(crate) fn expel(&mut self, call: &Call) {
+        self.claim(call);
+        self.open = self.open.saturating_sub(1);
     }
 
     /// Takes no more calls. Returns the request if nothing is open.
@@ -125,7 +140,7 @@ mod tests {
         assert!(table.find(&Id::from(1)).is_some());
         assert!(table.claim(&one) && !table.claim(&one));
         assert!(!table.is_empty(), "until its answer is out");
-        assert_eq!(table.close(), None);
+        assert_eq!(table.close(false), None);
         assert!(table.is_empty());
     }
 
@@ -158,9 +173,9 @@ mod tests {
         assert_eq!(table.drain(Id::from(5)), None);
         assert_eq!(table.phase, Phase::Draining);
         assert!(!table.claim(&silent), "a notification is not answered");
-        assert_eq!(table.close(), None);
+        assert_eq!(table.close(false), None);
         assert!(table.claim(&one));
-        assert_eq!(table.close(), Some(Id::from(5)));
+        assert_eq!(table.close(false), Some(Id::from(5)));
         assert_eq!(table.drain(Id::from(6)), Some(Id::from(6)));
     }
 }

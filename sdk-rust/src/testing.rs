@@ -108,7 +108,9 @@ impl Host {
         let offer = Initialize {
             versions: vec![VERSION],
             host,
-            features: [feature::CANCEL, feature::PING, feature::PROGRESS].into_iter().collect(),
+            features: [feature::CANCEL, feature::PING, feature::PROGRESS, feature::STREAMS]
+                .into_iter()
+                .collect(),
             config: None,
             grants: Default::default(),
             limits: WireLimits::default(),
@@ -351,9 +353,10 @@ impl Pending {
     ///
     /// What the plugin answers; `DeadlineExceeded` when it does not within ten seconds.
     pub fn result<R: DeserializeOwned>(&self) -> Result<R, CallError> {
-        let result = self.slot.wait(PATIENCE)?;
-        serde_json::from_str(result.get())
-            .map_err(|why| CallError::new(Code::ProtocolViolation, why.to_string()))
+        self.slot.read(&self.link, PATIENCE, |result| {
+            serde_json::from_str(result.get())
+                .map_err(|why| CallError::new(Code::ProtocolViolation, why.to_string()))
+        })
     }
 
     /// Waits until this much progress was shown.

@@ -30,7 +30,7 @@ pub(super) struct Leaving {
 }
 
 const VERSIONS: &[u32] = &[VERSION];
-const FEATURES: [&str; 3] = [feature::CANCEL, feature::PING, feature::PROGRESS];
+const FEATURES: [&str; 4] = [feature::CANCEL, feature::PING, feature::PROGRESS, feature::STREAMS];
 
 /// How long calls may run on when the host has gone: what it asked may matter to others.
 const DRAIN: Duration = Duration::from_millis(400);
@@ -82,6 +82,7 @@ impl Session {
         self.max_inflight.store(inflight, Ordering::Relaxed);
         self.crew.set_limit(inflight.min(self.plugin.threads));
         lock(&self.configs).clear();
+        self.streams.agree(offer.features.contains(feature::STREAMS));
         *lock(&self.offer) = Arc::new(offer);
     }
 
@@ -156,6 +157,7 @@ impl Session {
     pub(super) fn over(&self, told: bool) -> Step<Self> {
         lock(&self.leaving).told = told;
         self.outbox.close();
+        self.streams.close();
         Step::End
     }
 

@@ -4,8 +4,10 @@
 use super::{Job, Session};
 use crate::call::Call;
 use crate::context::Context;
+use crate::crew::Work as _;
 use crate::error::{Error, Result};
 use crate::method::{Answer, Handler, Method, Serving, guarded};
+use crate::stream::Pour;
 use crate::task::Task;
 use crate::{clock, crew, lock};
 use plugbay_protocol::{Code, ErrorData, Id, Origin};
@@ -22,7 +24,8 @@ impl Session {
         params: Option<&str>,
     ) {
         if call.is_withdrawn() {
-            return self.finish(&call, Ok(Answer::new()));
+            drop(self.finish(&call, Ok(Answer::default())));
+            return;
         }
         let begun = clock::now();
         let context = Context { session: Arc::clone(self), call: Arc::clone(&call) };
@@ -30,11 +33,18 @@ impl Session {
             Handler::Sync(handler) => {
                 let outcome = guarded(|| handler(params, &context)).flatten();
                 method.pace.learn(begun, call.waited());
-                self.finish(&call, outcome);
+                let mut streams = self.finish(&call, outcome);
+                drop(context);
+                let last = streams.pop();
+                streams.into_iter().for_each(Pour::run_beside);
+                if let Some(last) = last {
+                    self.flush();
+                    last.run();
+                }
             }
             Handler::Async(handler) => match guarded(|| handler(params, context)).flatten() {
                 Ok(serving) => self.serve_future(call, method, serving),
-                Err(error) => self.finish(&call, Err(error)),
+                Err(error) => drop(self.finish(&call, Err(error))),
             },
         }
     }
@@ -58,28 +68,48 @@ impl Session {
         task.poll();
     }
 
-    /// Answers a call, with the one answer it gets.
-    pub(super) fn finish(self: &Arc<Self>, call: &Call, outcome: Result<Answer>) {
+    /// Answers a call, with the one answer it gets. The streams of the result are still to be sent.
+    #[must_use = "streams that are not sent have failed"]
+    pub(super) fn finish(self: &Arc<Self>, call: &Arc<Call>, outcome: Result<Answer>) -> Vec<Pour> {
+        let mut streams = Vec::new();
         if lock(&self.table).claim(call) {
             let id = call.id.as_ref();
             match (outcome, id) {
-                _ if call.is_withdrawn() => {
+                (outcome, _) if call.is_withdrawn() => {
+                    outcome.into_iter().flat_map(|answer| answer.streams).for_each(Pour::withdraw);
                     let error = Error::new(Code::RequestCancelled, "cancelled");
                     self.refuse(id, error.object());
                 }
-                (Ok(answer), id) => self.let_out(id, answer),
+                (Ok(answer), id) => {
+                    streams = answer.streams;
+                    self.let_out(id, answer.frame);
+                }
                 (Err(error), id) => self.refuse(id, error.object()),
             }
         } else if let Err(error) = outcome {
             self.dropped(&call.method, &error);
         }
-        self.close();
+        if streams.is_empty() {
+            self.close(call, false);
+        } else {
+            lock(&self.table).stream();
+            let whole: Arc<dyn Send + Sync> =
+                Arc::new(Whole { session: Arc::clone(self), call: Arc::clone(call) });
+            for pour in &mut streams {
+                pour.whole = Some(Arc::clone(&whole));
+            }
+        }
+        streams
     }
 
-    /// Is done with a call, and with the session if it was the last.
-    fn close(self: &Arc<Self>) {
+    /// Is done with a call, which `streamed` its answer or not, and with the session if it was the last.
+    fn close(self: &Arc<Self>, call: &Arc<Call>, streamed: bool) {
+        if call.is_streaming() {
+            drop(call.take_streams());
+            self.streams.release(call);
+        }
         let mut table = lock(&self.table);
-        let shutdown = table.close();
+        let shutdown = table.close(streamed);
         if table.is_empty() {
             self.emptied.notify_all();
         }
@@ -87,6 +117,18 @@ impl Session {
         if let Some(id) = shutdown {
             crew::push(self, stop(id));
         }
+    }
+}
+
+/// A call whose answer is still being streamed.
+struct Whole {
+    session: Arc<Session>,
+    call: Arc<Call>,
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        self.session.close(&self.call, true);
     }
 }
 
@@ -109,7 +151,11 @@ impl Served {
         self.call.unwatch();
         let serving = self.serving.take();
         let dropped = guarded(|| drop(serving));
-        self.session.finish(&self.call, dropped.and(outcome));
+        let streams = self.session.finish(&self.call, dropped.and(outcome));
+        if !streams.is_empty() {
+            crew::Work::flush(&*self.session);
+            streams.into_iter().for_each(Pour::run_beside);
+        }
         if self.session.plugin.executor.is_some() {
             // No thread of ours comes by to let the answer out.
             crew::Work::flush(&*self.session);
@@ -122,7 +168,7 @@ impl Future for Served {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<()> {
         if self.call.watch(task.waker()) {
-            self.finish(Ok(Answer::new()));
+            self.finish(Ok(Answer::default()));
             return Poll::Ready(());
         }
         let Some(serving) = self.serving.as_mut() else { return Poll::Ready(()) };

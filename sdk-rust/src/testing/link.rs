@@ -1,7 +1,10 @@
 //! The host's end of the wire: a thread that reads what the plugin says, and what was made of it.
 
 use super::{Line, impatient};
+use crate::call::{Call, Ticket};
 use crate::error::{CallError, Error, Result};
+use crate::stream::table::{Intake, Peer, Streams};
+use crate::stream::{self, Pour};
 use crate::wire::{Arrival, Closed, Reader, Writer};
 use crate::{clock, lock};
 use plugbay_protocol::meta::Meta;
@@ -15,7 +18,7 @@ use std::fmt;
 use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -37,6 +40,7 @@ pub(super) struct Link {
     stream: UnixStream,
     writer: Writer,
     stubs: Stubs,
+    pub(super) streams: Arc<Streams>,
     heard: Mutex<Heard>,
     /// Told when the plugin has ended.
     ended: Condvar,
@@ -57,8 +61,15 @@ impl Link {
         let mut reader = Reader::new(stream.try_clone()?.into());
         reader.decoder.set_max_frame(limits::MAX_FRAME_CEILING);
         let writer = Writer::new(stream.try_clone()?.into());
-        let link = Self { stream, writer, stubs, heard: Mutex::default(), ended: Condvar::new() };
-        let link = Arc::new(link);
+        let link = Arc::new_cyclic(|me: &Weak<Self>| Self {
+            stream,
+            writer,
+            stubs,
+            streams: Streams::new(Weak::clone(me) as Weak<dyn Peer>),
+            heard: Mutex::default(),
+            ended: Condvar::new(),
+        });
+        link.streams.agree(true);
         let listener = Arc::clone(&link);
         thread::Builder::new()
             .name("plugbay-host".to_owned())
@@ -84,7 +95,7 @@ impl Link {
             slot
         };
         let mut frame = Vec::new();
-        let written = match meta {
+        let (written, uploads) = stream::sending(&self.streams, None, || match meta {
             None => write::request(&mut frame, slot.id, method, params),
             Some(mut meta) => {
                 let token = i64::try_from(slot.id).unwrap_or_default();
@@ -92,9 +103,10 @@ impl Link {
                 meta.call_id.get_or_insert_with(|| format!("call-{}", slot.id));
                 write::request_with_meta(&mut frame, slot.id, method, params, &meta)
             }
-        };
+        });
         written.map_err(|why| CallError::new(Code::InvalidParams, why.to_string()))?;
         self.send(frame)?;
+        uploads.into_iter().for_each(Pour::run_beside);
         Ok(slot)
     }
 
@@ -144,6 +156,7 @@ impl Link {
                 },
             }
         }
+        self.streams.close();
         let mut heard = lock(&self.heard);
         heard.ended = true;
         let lost = std::mem::take(&mut heard.open);
@@ -162,7 +175,13 @@ impl Link {
                 let slot =
                     id.and_then(|id| id.as_u64()).and_then(|id| lock(&self.heard).open.remove(&id));
                 if let Some(slot) = slot {
-                    slot.settle(outcome.map(RawValue::to_owned).map_err(CallError::from));
+                    let outcome = outcome.map(RawValue::to_owned).map_err(CallError::from);
+                    let opened = outcome.and_then(|result| {
+                        let streams = self.open(result.get())?;
+                        lock(&slot.state).streams = streams;
+                        Ok(result)
+                    });
+                    slot.settle(opened);
                 }
             }
             Err(fault) => {
@@ -170,6 +189,12 @@ impl Link {
                 lock(&self.heard).notifications.push((fault.to_string(), said));
             }
         }
+    }
+
+    /// The streams that a message refers to, which belong to no call in particular.
+    fn open(&self, text: &str) -> Result<Vec<Intake>, CallError> {
+        let opened = self.streams.open(&Arc::default(), text, Some(&Arc::default()));
+        opened.map_err(|error| CallError::new(Code::ProtocolViolation, error.message().to_owned()))
     }
 
     fn answer(&self, id: &Id<'_>, name: &str, params: Option<&RawValue>) {
@@ -218,8 +243,24 @@ impl Link {
                     slot.show(value);
                 }
             }
+            method::STREAM_DATA | method::STREAM_END | method::STREAM_ACK | method::STREAM_DROP => {
+                drop(heard);
+                if let Some(params) = params {
+                    self.streams.notice(name, params);
+                }
+            }
             name => heard.notifications.push((name.to_owned(), value)),
         }
+    }
+}
+
+impl Peer for Link {
+    fn send(&self, frame: Vec<u8>) -> Result<(), CallError> {
+        Self::send(self, frame)
+    }
+
+    fn wait(self: Arc<Self>, _: &Call, ticket: &Ticket) {
+        ticket.wait(None);
     }
 }
 
@@ -257,6 +298,7 @@ pub(super) struct Slot {
 #[derive(Debug, Default)]
 struct Shown {
     outcome: Option<Result<Box<RawValue>, CallError>>,
+    streams: Vec<Intake>,
     progress: Vec<Value>,
 }
 
@@ -277,6 +319,18 @@ impl Slot {
 
     pub(super) fn progress(&self) -> Vec<Value> {
         lock(&self.state).progress.clone()
+    }
+
+    /// Waits for the result, and reads it within the streams that it refers to.
+    pub(super) fn read<T>(
+        &self,
+        link: &Link,
+        patience: Duration,
+        read: impl FnOnce(&RawValue) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let result = self.wait(patience)?;
+        let streams = std::mem::take(&mut lock(&self.state).streams);
+        stream::receiving(&link.streams, streams, || read(&result))
     }
 
     pub(super) fn wait(&self, patience: Duration) -> Result<Box<RawValue>, CallError> {

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plugbay import CallError, Context, InvalidParams, Plugin, PluginError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 plugin = Plugin("golden", "1.0.0")
 
@@ -40,11 +43,29 @@ def fail(message: str) -> None:
     raise PluginError(-32000, message)
 
 
+@plugin.method("range")
+def count_up(count: int, fail: str | None = None) -> Iterator[int]:
+    yield from range(count)
+    if fail is not None:
+        raise PluginError(-32000, fail)
+
+
 @plugin.method
 def slow(ctx: Context, steps: int) -> str:
     for step in range(1, steps + 1):
         ctx.progress(step, steps)
     return "done"
+
+
+@plugin.method
+def total(numbers: Iterator[float]) -> float:
+    return sum(numbers)
+
+
+@plugin.method("upper")
+def in_upper_case(bytes: Iterator[bytes]) -> Iterator[bytes]:  # noqa: A002 - as the transcripts say
+    for piece in bytes:
+        yield piece.upper()
 
 
 @plugin.method

@@ -1,6 +1,6 @@
 //! The golden plugin, as `protocol/golden/README.md` describes it.
 
-use plugbay_sdk::{Context, Error, Plugin, Result, Value};
+use plugbay_sdk::{ByteStream, Context, Error, Plugin, Result, Stream, Value};
 use serde::Deserialize;
 use serde_json::Number;
 
@@ -25,6 +25,23 @@ struct Fail {
 #[derive(Deserialize)]
 struct Slow {
     steps: u64,
+}
+
+#[derive(Deserialize)]
+struct Range {
+    count: u64,
+    #[serde(default)]
+    fail: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Total {
+    numbers: Stream<i64>,
+}
+
+#[derive(Deserialize)]
+struct Upper {
+    bytes: ByteStream,
 }
 
 /// Two integers give an exact integer.
@@ -55,11 +72,21 @@ pub(crate) fn golden() -> Plugin {
         .method("fail", |Fail { message }: Fail, _: &Context| -> Result<()> {
             Err(Error::new(-32000, message))
         })
+        .method("range", |Range { count, fail }: Range, _: &Context| -> Result<Stream<u64>> {
+            let failure = fail.map(|message| Err(Error::new(-32000, message)));
+            Ok(Stream::new((0..count).map(Ok).chain(failure)))
+        })
         .method("slow", |Slow { steps }: Slow, ctx: &Context| -> Result<&str> {
             for step in 1..=steps {
                 ctx.progress((step, steps));
             }
             Ok("done")
+        })
+        .method("total", |Total { mut numbers }: Total, _: &Context| -> Result<i64> {
+            Ok(numbers.try_fold(0, |sum, number| number.map(|number| sum + number))?)
+        })
+        .method("upper", |Upper { bytes }: Upper, _: &Context| -> Result<ByteStream> {
+            Ok(ByteStream::new(bytes.map(|piece| Ok(piece?.to_ascii_uppercase()))))
         })
         .method("wait", |_: (), ctx: &Context| -> Result<()> {
             while !ctx.wait_cancelled(None) {}

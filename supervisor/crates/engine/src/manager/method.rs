@@ -60,6 +60,16 @@ impl Catalog {
         Self { declared: declared.collect(), undeclared: Mutex::default(), idle, breaks }
     }
 
+    /// The methods that are refused now, by name.
+    pub(crate) fn refused(&self) -> Vec<Arc<str>> {
+        let undeclared: Vec<Arc<Method>> = lock(&self.undeclared).values().cloned().collect();
+        let all = self.declared.values().chain(&undeclared);
+        let mut names: Vec<_> =
+            all.filter(|method| method.is_refused()).map(|method| method.name.clone()).collect();
+        names.sort();
+        names
+    }
+
     /// Whether the manifest names methods; then it has no others.
     pub(crate) fn is_declared(&self) -> bool {
         !self.declared.is_empty()
@@ -94,6 +104,10 @@ impl Method {
             checks_result: spec.is_some_and(|spec| spec.result.is_some()),
             circuit: breaks.then(|| Mutex::new(Circuit::new(clock::now()))),
         }
+    }
+
+    fn is_refused(&self) -> bool {
+        self.circuit.as_ref().is_some_and(|circuit| lock(circuit).is_open())
     }
 
     /// Lets a call in, or says after how long to come again.

@@ -305,6 +305,7 @@ impl Plug {
             last_death: self.deaths.back().cloned(),
             enforcement: self.enforcement.clone(),
             denials,
+            open_circuits: self.entry.catalog.refused(),
             counts: Counts::of(&self.entry.counters),
             stays: self.stays.iter().cloned().collect(),
         }

@@ -53,6 +53,8 @@ pub struct PluginStatus {
     /// What its processes were refused, each kind with its count and with what would allow it. Whether
     /// anybody watched is told by `enforcement.watched`.
     pub denials: Tally,
+    /// The methods that have kept failing and are refused, but for a trial now and then.
+    pub open_circuits: Vec<Arc<str>>,
     /// What happened on its pipes, over all its processes.
     pub counts: Counts,
     /// The states it was in lately, the present one last.

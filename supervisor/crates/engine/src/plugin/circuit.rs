@@ -119,9 +119,8 @@ impl Circuit {
         }
     }
 
-    /// Whether calls are refused now.
-    #[cfg(test)]
-    fn is_open(&self) -> bool {
+    /// Whether calls are refused, but for trials.
+    pub(crate) fn is_open(&self) -> bool {
         self.state != State::Closed
     }
 

@@ -234,6 +234,18 @@ fn unload(
     Ok(referred.unwrap_or((result, Outgoing::default())))
 }
 
+/// Answers a request of a plugin that has asked too much to be listened to.
+pub(crate) fn refuse_quota(session: &Session, id: &Id<'static>) {
+    count(&session.counters.host_calls);
+    let details = ErrorData {
+        retryable: Some(true),
+        retry_after_ms: Some(1_000),
+        ..ErrorData::new(Origin::Host)
+    };
+    let error = ErrorObject::new(Code::QuotaExceeded, "it has asked more than it may in a second");
+    refuse_or(session, id, Err(error.with_details(&details)));
+}
+
 /// Answers without a task. A plugin that asks on and on and does not read is killed for it.
 fn refuse_or(session: &Session, id: &Id<'static>, outcome: Result<Box<RawValue>, ErrorObject>) {
     let Some(bytes) = response(session, id, outcome) else { return };

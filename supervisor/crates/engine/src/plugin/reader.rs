@@ -51,6 +51,9 @@ const LOGS_BURST: u32 = 10_000;
 /// Notifications that nobody wants, per second in the long run and at once, before it is a flood.
 const UNWANTED_PER_SECOND: u32 = 10_000;
 const UNWANTED_BURST: u32 = 100_000;
+/// Requests of the plugin per second in the long run, and at once; more are refused unread.
+const ASKED_PER_SECOND: u32 = 50_000;
+const ASKED_BURST: u32 = 20_000;
 /// How long the plugin may take to end or be seen ended after it has closed its stdout.
 const EOF_GRACE: Duration = Duration::from_millis(500);
 
@@ -105,6 +108,7 @@ struct Reader<'s> {
     logs: Bucket,
     logs_dropped: u64,
     unwanted: Bucket,
+    asked: Bucket,
     frames: usize,
     bytes: usize,
 }
@@ -121,6 +125,7 @@ impl<'s> Reader<'s> {
             logs: Bucket::new(LOGS_BURST, LOGS_PER_SECOND, Duration::from_secs(1), now),
             logs_dropped: 0,
             unwanted: Bucket::new(UNWANTED_BURST, UNWANTED_PER_SECOND, Duration::from_secs(1), now),
+            asked: Bucket::new(ASKED_BURST, ASKED_PER_SECOND, Duration::from_secs(1), now),
             frames: 0,
             bytes: 0,
         }
@@ -158,7 +163,7 @@ impl<'s> Reader<'s> {
 
     /// Handles one decoded thing; `false` when there is none.
     fn step(&mut self) -> bool {
-        let Self { session, decoder, .. } = self;
+        let Self { session, decoder, asked, .. } = self;
         let session = *session;
         let fault = match decoder.next() {
             None => return false,
@@ -174,8 +179,12 @@ impl<'s> Reader<'s> {
                     Fault::Violation(format!("it could not read a frame of ours: {what}"))
                 }
                 Ok(Message::Request { id, method, params }) => {
-                    inbound::accept(session, id.into_owned(), &method, params);
-                    return true;
+                    let id = id.into_owned();
+                    if asked.take(clock::now()) {
+                        inbound::accept(session, id, &method, params);
+                        return true;
+                    }
+                    Fault::TooMany(id)
                 }
                 Ok(Message::Notification { method, params }) => match &*method {
                     method::LOG => Fault::Log(params.map(RawValue::to_owned)),
@@ -204,7 +213,14 @@ impl<'s> Reader<'s> {
     fn punish(&mut self, fault: Fault) {
         match fault {
             Fault::Log(params) => self.log(params.as_deref()),
-            Fault::Unwanted => self.unwanted(),
+            Fault::Unwanted => {
+                count(&self.session.counters.dropped_notices);
+                self.unwanted("useless notifications");
+            }
+            Fault::TooMany(id) => {
+                inbound::refuse_quota(self.session, &id);
+                self.unwanted("requests beyond its quota");
+            }
             Fault::Stray(line) => self.stray(line),
             Fault::Violation(what) => self.strike(&what),
             Fault::Broken(error) => self.broken(&error),
@@ -247,11 +263,10 @@ impl<'s> Reader<'s> {
         }
     }
 
-    /// A notification that nobody wants: counted and ignored, up to a flood.
-    fn unwanted(&mut self) {
-        count(&self.session.counters.dropped_notices);
+    /// Something that nobody wants: ignored or refused, up to a flood.
+    fn unwanted(&mut self, what: &str) {
         if !self.unwanted.take(clock::now()) {
-            let what = format!("more than {UNWANTED_PER_SECOND} useless notifications a second");
+            let what = format!("more than {UNWANTED_PER_SECOND} {what} a second");
             self.session.condemn(Cause::Protocol(what));
         }
     }
@@ -323,6 +338,7 @@ impl<'s> Reader<'s> {
 enum Fault {
     Log(Option<Box<RawValue>>),
     Unwanted,
+    TooMany(Id<'static>),
     Stray(String),
     Violation(String),
     Broken(ParseError),

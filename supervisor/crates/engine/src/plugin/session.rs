@@ -5,7 +5,6 @@
 //! deadline, and is woken once, by the reader.
 
 use std::{
-    mem,
     sync::{
         Arc, Mutex, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -220,7 +219,7 @@ impl Session {
     pub(crate) fn new(parts: Parts, outbound: Outbound, meter: Meter) -> Arc<Self> {
         // Where ignoring a cancellation is punished, its place is not given up meanwhile.
         let grace = match parts.settings.ignored_cancel {
-            IgnoredCancel::Kill => limits::CANCEL_GRACE * 2,
+            IgnoredCancel::Kill => limits::CANCEL_GRACE * 4,
             IgnoredCancel::Leave => limits::CANCEL_GRACE,
         };
         let calls = Calls::new(parts.settings.max_in_flight, grace);
@@ -344,6 +343,9 @@ impl Session {
         call: &Call<'_>,
     ) -> Result<(Option<Box<RawValue>>, Outgoing), Failure> {
         let nothing = (None, Outgoing::default());
+        if call.luggage.is_none() && !self.has_streams() {
+            return Ok(nothing);
+        }
         let (Some(params), Some(me)) = (call.params, self.me.upgrade()) else {
             return Ok(nothing);
         };
@@ -381,7 +383,8 @@ impl Session {
                         return Err(Failure::Cancelled);
                     }
                     hold.cancel("caller");
-                    sleep.as_mut().reset((clock::now() + limits::CANCEL_GRACE).into());
+                    let grace = clock::now() + limits::CANCEL_GRACE;
+                    sleep.as_mut().reset(grace.min(call.until).into());
                 }
                 () = &mut sleep => {
                     let now = clock::now();
@@ -392,11 +395,7 @@ impl Session {
                         continue;
                     }
                     if cancelling {
-                        let must_end = mem::take(&mut hold.must_end);
                         hold.abandon(None);
-                        if must_end {
-                            self.grace_has_passed(hold.id);
-                        }
                         return Err(Failure::Cancelled);
                     }
                     hold.abandon(Some("deadline"));
@@ -509,24 +508,20 @@ impl Session {
         }
     }
 
-    /// A plugin that has been told to stop a call is given a grace, and then killed.
+    /// A plugin that has been told to stop a call, and whose caller is answered, is given a grace,
+    /// and then killed.
     fn expect_an_end(&self, id: CallId) {
         let Some(me) = self.me.upgrade() else { return };
         let session = me.clone();
         me.tasks.spawn(async move {
-            tokio::select! {
-                () = session.over.cancelled() => {}
-                () = time::sleep(limits::CANCEL_GRACE) => session.grace_has_passed(id),
+            let grace = time::sleep(limits::CANCEL_GRACE);
+            if session.over.run_until_cancelled(grace).await.is_some()
+                && lock(&session.calls).is_owed(id)
+            {
+                let what = "it goes on with calls that were cancelled".to_owned();
+                session.condemn(Cause::Protocol(what));
             }
         });
-    }
-
-    /// Judges a plugin by whether it has stopped a call in time.
-    fn grace_has_passed(&self, id: CallId) {
-        if lock(&self.calls).is_owed(id) {
-            let what = format!("it ignored a cancellation for {:?}", limits::CANCEL_GRACE);
-            self.condemn(Cause::Protocol(what));
-        }
     }
 
     fn progressed(&self, id: CallId) -> Option<Instant> {

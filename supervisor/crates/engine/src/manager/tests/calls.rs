@@ -193,7 +193,8 @@ async fn a_plugin_that_ignores_a_cancellation_is_killed_if_its_manifest_wants_th
                 break death;
             }
         };
-        assert_eq!(death.cause, Cause::Protocol("it ignored a cancellation for 2s".into()));
+        let why = "it goes on with calls that were cancelled";
+        assert_eq!(death.cause, Cause::Protocol(why.into()));
 
         let host = host_of(&stubborn(), "", |builder| builder).await;
         host.start_plugin("p").await.unwrap();
@@ -205,6 +206,21 @@ async fn a_plugin_that_ignores_a_cancellation_is_killed_if_its_manifest_wants_th
         time::sleep(Duration::from_secs(60)).await;
         assert!(host.deaths("p").await.is_empty());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_call_does_not_outlive_its_deadline() {
+    let host = host(&stubborn()).await;
+    host.start_plugin("p").await.unwrap();
+    let token = CancellationToken::new();
+    let before = time::Instant::now();
+    let call = host.call_with("p", "wait").deadline(Duration::from_secs(1)).cancel(token.clone());
+    let (outcome, ()) = tokio::join!(call.send::<Value>(), async {
+        time::sleep(Duration::from_millis(500)).await;
+        token.cancel();
+    });
+    assert!(matches!(outcome.unwrap_err().kind(), CallErrorKind::Cancelled));
+    assert!(before.elapsed() < Duration::from_millis(1100));
 }
 
 #[tokio::test(start_paused = true)]

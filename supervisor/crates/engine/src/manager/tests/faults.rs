@@ -72,6 +72,31 @@ async fn useless_notifications_are_counted_and_a_flood_of_them_ends_the_process(
     assert_eq!(why, "more than 10000 useless notifications a second");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_plugin_asks_beyond_its_quota_is_refused() {
+    let stage = Stage::new(move |mut fake| async move {
+        fake.greet("p", &[]).await;
+        let call = fake.expect("m").await;
+        let ask = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"$/ping\"}\n".repeat(500);
+        let mut answered = 0;
+        let refusal = 'asking: loop {
+            fake.raw(&ask).await;
+            for _ in 0..500 {
+                let answer = fake.recv().await.unwrap();
+                if answer.get("error").is_some() {
+                    break 'asking answer;
+                }
+                answered += 1;
+            }
+        };
+        assert_eq!(refusal["error"]["code"], -31006);
+        fake.answer(&call, json!(answered)).await;
+        std::future::pending().await
+    });
+    let host = host(&stage).await;
+    assert_eq!(host.call::<_, u32>("p", "m", &json!({})).await.unwrap(), 20_000);
+}
+
 #[tokio::test]
 async fn an_oversize_answer_fails_its_call_and_no_other() {
     let stage = Stage::new(|mut fake| async move {

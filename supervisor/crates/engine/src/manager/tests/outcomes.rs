@@ -132,6 +132,7 @@ async fn a_method_that_keeps_failing_is_refused_until_its_trials_succeed() {
     assert!(error.is_retryable());
     let told = error.to_error_object().details().unwrap().retry_after_ms;
     assert_eq!(told, u64::try_from(retry_after.as_millis()).ok());
+    assert_eq!(host.plugin("p").await.unwrap().open_circuits, ["mute".into()]);
     // The other methods are as they were.
     host.call::<_, Value>("p", "other", &json!({})).await.unwrap();
 
@@ -148,6 +149,7 @@ async fn a_method_that_keeps_failing_is_refused_until_its_trials_succeed() {
     for _ in 0..30 {
         mute(&host).await.unwrap();
     }
+    assert!(host.plugin("p").await.unwrap().open_circuits.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

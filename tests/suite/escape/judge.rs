@@ -17,7 +17,7 @@ pub(crate) enum Verdict {
     Denied { errnos: Vec<i32>, layers: Vec<Layer> },
     /// Killed by this signal.
     Killed { signal: i32, layer: Layer },
-    /// Killed for this limit.
+    /// Killed or refused at this limit.
     Limited { hit: Hit },
     /// Ran its course; nothing outside changed.
     Contained { layer: Layer },
@@ -34,7 +34,7 @@ impl fmt::Display for Verdict {
                 write!(f, "denied {} by {}", names.join(" "), layers.join(", "))
             }
             Self::Killed { signal, layer } => write!(f, "killed by signal {signal}, {layer}"),
-            Self::Limited { hit } => write!(f, "killed for {hit}"),
+            Self::Limited { hit } => write!(f, "stopped at {hit}"),
             Self::Contained { layer } => write!(f, "contained by {layer}"),
             Self::Absent { layer, why } => write!(f, "ABSENT without {layer}: {why}"),
         }
@@ -99,13 +99,15 @@ fn expected(row: &Row, ran: &Ran, offer: &Offer) -> Result<Verdict, String> {
             let denial = Denial { by, errnos, without };
             denial.verdict(&said, ran, offer)
         }
-        Expect::Limited { limit, errnos, without } => {
+        Expect::Limited { limit, errnos } => {
             let fatal = ran.exit.fatal().filter(|hit| hit.limit == *limit && !through(&said));
             if let Some(hit) = fatal {
                 return Ok(Verdict::Limited { hit: hit.clone() });
             }
-            let denial = Denial { by: &[Layer::Rlimits], errnos, without };
-            denial.verdict(&said, ran, offer)
+            let denial = Denial { by: &[Layer::Rlimits], errnos, without: "" };
+            let denied = denial.verdict(&said, ran, offer)?;
+            let counted = ran.exit.hits.iter().find(|hit| hit.limit == *limit);
+            Ok(counted.map_or(denied, |hit| Verdict::Limited { hit: hit.clone() }))
         }
         Expect::Killed { signal, cause, by } => {
             let layers = holding(&[*by], &ran.enforcement, offer, "")?;

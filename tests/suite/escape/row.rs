@@ -52,8 +52,6 @@ pub(crate) enum Expect {
         limit: Limit,
         /// With one of these answers, where it is refused.
         errnos: &'static [i32],
-        /// What the report says of the limits where nothing holds this one. Empty: something does.
-        without: &'static str,
     },
     /// It runs its course and tells this; nothing outside changes.
     Contained {

@@ -7,9 +7,12 @@ use libc::{
     EACCES, EAGAIN, EBUSY, EFBIG, EINVAL, ENODEV, ENOENT, ENOSPC, ENOSYS, EPERM, EROFS, ESRCH,
     EXDEV, SIGABRT, SIGILL, SIGSEGV, SIGXFSZ,
 };
-use plugbay_sandbox::{Cause, Layer};
+use plugbay_sandbox::{Cause, Layer, Limit};
 
-use super::row::{Control, Expect, Row, denied, denied_or_reported};
+use super::{
+    row::{Control, Expect, Row, denied, denied_or_reported},
+    table_calls::HELD,
+};
 
 /// `openat2` is refused whole, since its mode cannot be read by a filter.
 const UNREAD: &[i32] = &[EACCES, ENOENT, ENOSYS];
@@ -209,17 +212,17 @@ pub(super) const PROCESS_ROWS: &[Row] = &[
         26,
         "fork bomb",
         "fork-bomb",
-        denied_or_reported(LIMITS, &[EAGAIN], "number of processes"),
+        Expect::Limited { limit: Limit::Processes, errnos: &[EAGAIN] },
     )
-    .words(&["count=120"])
+    .words(&["count=120", HELD])
     .shape(|spec, _| spec.limits.pids = Some(40)),
     Row::new(
         26,
         "thread bomb",
         "thread-bomb",
-        denied_or_reported(LIMITS, &[EAGAIN], "number of processes"),
+        Expect::Limited { limit: Limit::Processes, errnos: &[EAGAIN] },
     )
-    .words(&["count=120"])
+    .words(&["count=120", HELD])
     .shape(|spec, _| spec.limits.pids = Some(40)),
     crash("die by SIGSEGV", SIGSEGV, &["signal=11"]),
     crash("die by SIGABRT", SIGABRT, &["signal=6"]),

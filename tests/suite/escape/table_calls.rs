@@ -209,9 +209,11 @@ pub(super) const BELONGING_ROWS: &[Row] = &[
         denied(&[Layer::Environment], &[ENOENT]),
     )
     .shape(|spec, _| spec.env = scrub(&secrets(), &[EnvGrant::Set("A".into(), "b".into())])),
-    memory("hog private memory", "private-memory", ""),
-    memory("hog shared memory", "shared-memory", "memory is limited per process"),
-    memory("hog a file in memory", "memory-file", "memory is limited per process"),
+    memory("hog private memory", "private-memory"),
+    memory("hog shared memory", "shared-memory"),
+    memory("hog a file in memory", "memory-file"),
+    memory("hog a file in memory without looking at it", "unmapped-memory-file"),
+    memory("hog memory in many processes", "memory-of-children"),
     Row::new(
         60,
         "burn CPU time",
@@ -225,12 +227,15 @@ pub(super) const BELONGING_ROWS: &[Row] = &[
         .shape(|spec, _| spec.limits.open_files = Some(64)),
 ];
 
-const fn memory(title: &'static str, attack: &'static str, without: &'static str) -> Row {
-    let expect = Expect::Limited { limit: Limit::Memory, errnos: &[ENOMEM], without };
+const fn memory(title: &'static str, attack: &'static str) -> Row {
+    let expect = Expect::Limited { limit: Limit::Memory, errnos: &[ENOMEM] };
     Row::new(59, title, attack, expect)
-        .words(&["bytes=134217728"])
+        .words(&["bytes=134217728", HELD])
         .shape(|spec, _| spec.limits.memory = Some(64 << 20))
 }
+
+/// How long an attack on a limit goes on, for somebody who only looks to see it.
+pub(super) const HELD: &str = "hold=3000";
 
 /// The environment of a host with something to hide.
 pub(super) fn secrets() -> Vec<(std::ffi::OsString, std::ffi::OsString)> {

@@ -19,7 +19,9 @@ use nix::{
     sys::resource::{Resource, getrlimit, setrlimit},
     unistd::{pipe2, setsid},
 };
-use plugbay_sandbox::{Child, Launch, LaunchError, Launcher, Spec, Stdio, Tally, Wait, Watch};
+use plugbay_sandbox::{
+    Beat, Child, Launch, LaunchError, Launcher, Spec, Stdio, Tally, Wait, Watch,
+};
 
 use crate::{
     channel::{self, Channel},
@@ -64,6 +66,8 @@ struct Keeper {
     /// Events that the brain has not taken yet. At most a few per process, so bounded by them.
     outbox: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
     state: State,
+    /// Beats while a limit of some process holds only by being looked at.
+    beat: Option<Beat>,
     /// A start has used what was made ahead of time.
     unprepared: bool,
 }
@@ -94,6 +98,7 @@ enum Source {
     Starting(Token),
     Running(Token),
     Refusals(Token),
+    Beat,
 }
 
 impl Keeper {
@@ -115,6 +120,7 @@ impl Keeper {
             running: BTreeMap::new(),
             outbox: VecDeque::new(),
             state: State::Serving,
+            beat: None,
             unprepared: true,
         })
     }
@@ -129,6 +135,7 @@ impl Keeper {
                     Source::Starting(token) => self.advance(token),
                     Source::Running(token) => self.finish(token),
                     Source::Refusals(token) => self.refuse(token),
+                    Source::Beat => self.look(),
                 }
             }
             self.tell_refusals();
@@ -166,6 +173,8 @@ impl Keeper {
             watched.extend(listener.map(|fd| (Source::Refusals(*token), fd, PollFlags::POLLIN)));
             alarm = alarm.into_iter().chain(later).min();
         }
+        let beat = self.beat.iter().map(|beat| (Source::Beat, beat.as_fd(), PollFlags::POLLIN));
+        watched.extend(beat);
         let mut polled: Vec<PollFd<'_>> =
             watched.iter().map(|(_, fd, interest)| PollFd::new(*fd, *interest)).collect();
         let lull = self.lull().filter(|lull| alarm.is_none_or(|alarm| *lull < alarm));
@@ -257,7 +266,24 @@ impl Keeper {
         }
         let refusals = Refusals::of(child.take_watcher());
         self.running.insert(token, Running { child, refusals });
+        self.watch();
         self.tell(&event, fds);
+    }
+
+    /// Beats exactly while there is something to look at. Without a timer nothing is looked at, which
+    /// is as good as can be had: the host is out of descriptors, and the next start tries again.
+    fn watch(&mut self) {
+        if !self.running.values().any(|running| running.child.is_watched()) {
+            self.beat = None;
+        } else if self.beat.is_none() {
+            self.beat = Beat::start().ok();
+        }
+    }
+
+    fn look(&mut self) {
+        if let Some(beat) = &self.beat {
+            beat.look(self.running.values_mut().map(|running| &mut running.child));
+        }
     }
 
     fn failed(&mut self, token: Token, failure: Failure) {
@@ -270,6 +296,7 @@ impl Keeper {
                 self.tell(&Event::Denied { token, denials }, Vec::new());
             }
             let exit = child.finish();
+            self.watch();
             self.tell(&Event::Exited { token, exit }, Vec::new());
         }
     }

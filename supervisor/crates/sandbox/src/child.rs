@@ -15,9 +15,11 @@ use crate::{
     launch::PrivateTmp,
     limit::{Hit, Holder, Limit},
     plan::Rung,
+    process,
     shim::END_BYTES,
     spec::Limits,
     sys,
+    watchdog::Watchdog,
 };
 
 /// What a process used until its end; its reaped children are included.
@@ -70,6 +72,8 @@ pub enum Cause {
     FileSize,
     /// The memory limit.
     Memory,
+    /// The limit of processes, where the whole tree was killed for it.
+    Processes,
     /// The whole tree was killed by the launcher.
     TreeKill,
 }
@@ -82,6 +86,7 @@ impl Cause {
             Self::CpuTime => Some(Limit::CpuTime),
             Self::FileSize => Some(Limit::FileSize),
             Self::Memory => Some(Limit::Memory),
+            Self::Processes => Some(Limit::Processes),
             Self::Seccomp | Self::TreeKill => None,
         }
     }
@@ -103,6 +108,7 @@ pub struct Child {
     pub(crate) private: Option<PrivateTmp>,
     pub(crate) rung: Rung,
     pub(crate) limits: Limits,
+    pub(crate) watchdog: Option<Watchdog>,
     pub(crate) enforcement: Enforcement,
     pub(crate) watcher: Option<Watcher>,
 }
@@ -123,10 +129,7 @@ impl Child {
     /// The program's process id as seen by this process, for people. Signals go by descriptor.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        use std::os::fd::AsRawFd as _;
-        let info = format!("/proc/self/fdinfo/{}", self.main.as_raw_fd());
-        let info = std::fs::read_to_string(info).ok()?;
-        info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
+        process::id(self.main.as_fd()).and_then(|pid| pid.try_into().ok())
     }
 
     /// What was really enforced.
@@ -160,6 +163,19 @@ impl Child {
         sys::pidfd_signal(self.shim_fd.as_fd(), signal).ok();
     }
 
+    /// Whether some limit of it holds only while somebody looks: see [`crate::Beat`].
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.watchdog.as_ref().is_some_and(|watchdog| watchdog.hit().is_none())
+    }
+
+    /// One beat: looks, if it is time to, and kills the tree if it has passed a limit.
+    pub(crate) fn look(&mut self, free: u64) {
+        if self.watchdog.as_mut().is_some_and(|watchdog| watchdog.beat(free)) {
+            self.kill();
+        }
+    }
+
     /// Reaps the tree's first process and tells how the program ended. Blocks until the tree is gone,
     /// so call it when [`Child::tree`] is readable.
     #[must_use]
@@ -168,7 +184,8 @@ impl Child {
         sys::wait(self.shim, false).ok();
         // Members may be left where the tree had no namespace to die with.
         self.cgroup.empty(50);
-        let counted = self.cgroup.hits(&self.limits);
+        let mut counted = self.cgroup.hits(&self.limits);
+        counted.extend(self.watchdog.and_then(|watchdog| watchdog.hit().cloned()));
         let mut bytes = [0_u8; END_BYTES];
         let whole = nix::unistd::read(&self.status, &mut bytes) == Ok(END_BYTES);
         drop(self.private);
@@ -179,9 +196,17 @@ impl Child {
 }
 
 fn killed_at_once(hits: Vec<Hit>) -> Exit {
-    let memory = hits.iter().any(|hit| hit.limit == Limit::Memory);
-    let cause = if memory { Cause::Memory } else { Cause::TreeKill };
-    Exit { signal: Some(libc::SIGKILL), cause: Some(cause), hits, ..Exit::default() }
+    let cause = killed_for(&hits).or(Some(Cause::TreeKill));
+    Exit { signal: Some(libc::SIGKILL), cause, hits, ..Exit::default() }
+}
+
+/// The limit for which somebody kills. Of processes a controller only refuses more.
+fn killed_for(hits: &[Hit]) -> Option<Cause> {
+    hits.iter().find_map(|hit| match (hit.limit, hit.by) {
+        (Limit::Memory, _) => Some(Cause::Memory),
+        (Limit::Processes, Holder::Watchdog) => Some(Cause::Processes),
+        _ => None,
+    })
 }
 
 /// From what the stub or the bare shim told, and what was counted elsewhere. Pure.
@@ -201,11 +226,10 @@ fn decode(bytes: &[u8; END_BYTES], limits: &Limits, mut hits: Vec<Hit>) -> Exit 
     let by_rlimit = signal.and_then(|signal| rlimit_hit(signal, limits, &usage));
     let cause = match signal {
         Some(libc::SIGSYS) => Some(Cause::Seccomp),
-        Some(libc::SIGKILL) if hits.iter().any(|hit| hit.limit == Limit::Memory) => {
-            Some(Cause::Memory)
-        }
-        _ => by_rlimit.as_ref().map(|(cause, _)| *cause),
+        Some(libc::SIGKILL) => killed_for(&hits),
+        _ => None,
     };
+    let cause = cause.or_else(|| by_rlimit.as_ref().map(|(cause, _)| *cause));
     hits.extend(by_rlimit.map(|(_, hit)| hit));
     Exit { code, signal, usage: Some(usage), cause, memory_peak: None, hits }
 }

@@ -28,13 +28,14 @@ use crate::{
     enforcement::{Enforcement, LayerReport, TreeKill},
     layers::confine::{Image, Programs},
     machine::Machine,
-    plan::{self, Plan, PlanError, Rights, Rung},
+    plan::{self, Plan, PlanError, Rights, Rung, Unheld},
     record::{self, Failure, Receiver, Record, Stage},
     seccomp::{self, SeccompError, Variant},
     shim::{self, Job, Task, Work},
     spare::Networks,
     spec::{Level, Limits, Spec},
     sys::{self, Fork},
+    watchdog::Watchdog,
 };
 
 /// Why a process did not start. It never ran, not even half confined.
@@ -263,6 +264,7 @@ impl Launcher {
                     status,
                     reports: plan.expected,
                     cgroup,
+                    unheld: plan.unheld,
                     private,
                     main: None,
                     failure: None,
@@ -358,6 +360,7 @@ struct Attempt {
     status: OwnedFd,
     reports: Vec<LayerReport>,
     cgroup: Group,
+    unheld: Unheld,
     private: Option<PrivateTmp>,
     main: Option<OwnedFd>,
     failure: Option<Failure>,
@@ -452,6 +455,12 @@ impl Attempt {
             Enforcement { layers: self.reports, tree_kill, notes: notes(spec), watched };
         match (failure, self.main) {
             (None, Some(main)) => Ok(Child {
+                watchdog: Watchdog::of(
+                    self.unheld,
+                    &spec.limits,
+                    (self.shim, self.rung),
+                    main.as_fd(),
+                ),
                 main,
                 shim: self.shim,
                 shim_fd: self.shim_fd,

@@ -3,6 +3,7 @@
 //! `Spec → plan (pure) → layers → enforcement`. This crate knows nothing of plugins, JSON-RPC or
 //! tokio; it is synchronous, and the only place with unsafe code.
 
+mod beat;
 pub mod cgroup;
 pub mod child;
 pub mod denial;
@@ -25,7 +26,9 @@ pub mod spec;
 mod sys;
 mod tree;
 mod view;
+mod watchdog;
 
+pub use beat::Beat;
 pub use child::{Cause, Child, Exit, SECCOMP_KILL, Usage};
 pub use denial::{Barrier, Denial, Fix, Tally, Watch, Watched, Watcher, Wish};
 pub use enforcement::{Enforcement, Layer, LayerReport, Status, TreeKill};

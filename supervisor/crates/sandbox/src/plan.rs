@@ -110,6 +110,23 @@ pub(crate) enum Identity {
     Launcher,
 }
 
+/// Which limits nobody holds but whoever looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unheld {
+    pub(crate) memory: bool,
+    pub(crate) processes: bool,
+}
+
+impl Unheld {
+    fn of(machine: &Machine, rung: Rung, dedicated: bool) -> Self {
+        let counted = dedicated || rung == Rung::User;
+        Self {
+            memory: machine.holder(Controller::Memory).is_none(),
+            processes: machine.holder(Controller::Pids).is_none() && !counted,
+        }
+    }
+}
+
 /// Everything that will be done for one process on one rung.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plan {
@@ -123,6 +140,7 @@ pub(crate) struct Plan {
     pub(crate) landlock: Option<LandlockPlan>,
     pub(crate) filter: Option<Variant>,
     pub(crate) rlimits: Vec<(Resource, u64)>,
+    pub(crate) unheld: Unheld,
     /// A private directory stands in for `/tmp` (no mount namespace).
     pub(crate) private_tmp: bool,
     /// The report, one entry per layer, if every step succeeds.
@@ -160,6 +178,7 @@ pub(crate) fn plan(
             listen: may_listen(spec),
         }),
         rlimits: rlimits(spec, machine, rung, dedicated),
+        unheld: Unheld::of(machine, rung, dedicated),
         private_tmp: sealed && rung == Rung::Bare,
         expected: report::expected(spec, machine, rung, dedicated, lost),
     };

@@ -1,7 +1,7 @@
 //! Processes by descriptor, for those who watch one that they did not start.
 
 use std::{
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
     time::Duration,
 };
 
@@ -19,6 +19,14 @@ use crate::sys;
 /// `ESRCH` when there is none.
 pub fn open(pid: i32) -> Result<OwnedFd, Errno> {
     sys::pidfd_open(pid)
+}
+
+/// The process id behind a descriptor, as this process's `/proc` shows it; `None` when it has ended.
+#[must_use]
+pub fn id(process: BorrowedFd<'_>) -> Option<i32> {
+    let info = format!("/proc/self/fdinfo/{}", process.as_raw_fd());
+    let info = std::fs::read_to_string(info).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
 }
 
 /// Sends a signal by descriptor: it can never hit another process that got the same number.

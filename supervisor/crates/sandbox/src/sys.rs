@@ -12,6 +12,7 @@ use std::{
         unix::ffi::OsStrExt as _,
     },
     path::Path,
+    time::Duration,
 };
 
 use nix::errno::Errno;
@@ -110,6 +111,24 @@ pub(crate) fn clone_tree(source: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     owned(check(unsafe {
         libc::syscall(libc::SYS_open_tree, source.as_raw_fd(), c"".as_ptr(), flags)
     })?)
+}
+
+/// A descriptor that becomes readable every `period`, until it is read.
+pub(crate) fn timer(period: Duration) -> Result<OwnedFd, Errno> {
+    let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
+    // SAFETY: takes no pointer.
+    let timer = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, flags) };
+    let timer = owned(check(timer.into())?)?;
+    let period = libc::timespec {
+        tv_sec: period.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: period.subsec_nanos().into(),
+    };
+    let setting = libc::itimerspec { it_interval: period, it_value: period };
+    // SAFETY: `setting` lives through the call, and the old setting is not asked for.
+    let set = unsafe {
+        libc::timerfd_settime(timer.as_raw_fd(), 0, &raw const setting, std::ptr::null_mut())
+    };
+    check(set.into()).map(|_zero| timer)
 }
 
 /// Whether an extended attribute of a file has exactly this value.

@@ -225,6 +225,7 @@ fn cause_name(cause: Cause) -> &'static str {
         Cause::CpuTime => "cpu-time",
         Cause::FileSize => "file-size",
         Cause::Memory => "memory",
+        Cause::Processes => "processes",
         Cause::TreeKill => "tree-kill",
     }
 }

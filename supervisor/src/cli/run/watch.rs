@@ -17,7 +17,7 @@ use nix::{
     unistd::Pid,
 };
 use plugbay_sandbox::{
-    Cause, Child, Hit, Holder, Limit, Limits, SECCOMP_KILL, Tally, Watcher, Wish,
+    Beat, Cause, Child, Hit, Holder, Limit, Limits, SECCOMP_KILL, Tally, Watcher, Wish,
 };
 
 use super::report::millis;
@@ -161,9 +161,13 @@ pub(crate) fn until_end(
     let mut patience = Patience::new(started, wall);
     let mut watcher = child.take_watcher();
     let mut passed_on = None;
-    while !wait(&child, signals, watcher.as_ref(), patience.left(now()))? {
+    let beat = if child.is_watched() { Some(Beat::start()?) } else { None };
+    while !wait(&child, signals, beat.as_ref(), watcher.as_ref(), patience.left(now()))? {
         if let Some(watcher) = &mut watcher {
             watcher.serve(now());
+        }
+        if let Some(beat) = &beat {
+            beat.look([&mut child]);
         }
         while let Some(info) = signals.next()? {
             passed_on = pass_on(&child, &info).or(passed_on);
@@ -187,6 +191,7 @@ pub(crate) fn until_end(
 fn wait(
     child: &Child,
     signals: &Signals,
+    beat: Option<&Beat>,
     watcher: Option<&Watcher>,
     left: Option<Duration>,
 ) -> io::Result<bool> {
@@ -204,6 +209,7 @@ fn wait(
     let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
     let mut polled = vec![readable(child.tree()), readable(signals.as_fd())];
     polled.extend(listener.map(readable));
+    polled.extend(beat.map(|beat| readable(beat.as_fd())));
     match poll(&mut polled, timeout) {
         Ok(_) => {}
         Err(Errno::EINTR) => return Ok(false),

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::{Read as _, Write as _},
     os::fd::AsRawFd as _,
     path::Path,
 };
@@ -21,6 +22,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ("private-memory", private_memory),
     ("shared-memory", shared_memory),
     ("memory-file", memory_file),
+    ("unmapped-memory-file", unmapped_memory_file),
+    ("memory-of-children", memory_of_children),
     ("burn", burn),
     ("open-many", open_many),
 ];
@@ -82,12 +85,12 @@ fn bytes(scene: &Scene) -> usize {
 
 fn private_memory(scene: &Scene) {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    scene.step("touch", call::touched_mapping(bytes(scene), flags, -1));
+    scene.held_step("touch", call::touched_mapping(bytes(scene), flags, -1));
 }
 
 fn shared_memory(scene: &Scene) {
     let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
-    scene.step("touch", call::touched_mapping(bytes(scene), flags, -1));
+    scene.held_step("touch", call::touched_mapping(bytes(scene), flags, -1));
 }
 
 fn memory_file(scene: &Scene) {
@@ -96,7 +99,43 @@ fn memory_file(scene: &Scene) {
     let grown = nix::unistd::ftruncate(&memory, i64::from(scene.number("bytes")));
     let touched = grown
         .and_then(|()| call::touched_mapping(bytes(scene), libc::MAP_SHARED, memory.as_raw_fd()));
-    scene.step("touch", touched);
+    scene.held_step("touch", touched);
+}
+
+/// Only written to: it is in no process's resident memory.
+fn unmapped_memory_file(scene: &Scene) {
+    let memory = raw(libc::SYS_memfd_create, &[c"hog".as_ptr().addr(), 0]).map(call::adopt);
+    let mut file = File::from(memory.unwrap());
+    let chunk = vec![1; 1 << 20];
+    let written = (0..bytes(scene) >> 20).try_for_each(|_| file.write_all(&chunk));
+    scene.held_step("write", written);
+}
+
+/// A little less in each than one may have, and much more in all.
+fn memory_of_children(scene: &Scene) {
+    const CHILDREN: usize = 4;
+    let (reader, writer) = std::io::pipe().unwrap();
+    let (told, tells) = std::io::pipe().unwrap();
+    let (mut hold, mut tells) = (Some(writer), Some(tells));
+    let share = bytes(scene) / CHILDREN;
+    for _ in 0..CHILDREN {
+        call::spawn(|| {
+            hold.take();
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let touched = call::touched_mapping(share, flags, -1);
+            let tells = tells.take().unwrap();
+            (&tells).write_all(&[u8::from(touched.is_ok())]).ok();
+            drop(tells);
+            (&reader).read_exact(&mut [0]).ok();
+        })
+        .unwrap();
+    }
+    drop(tells);
+    // One that was killed says nothing.
+    let mut all = [0; CHILDREN];
+    let heard = (&told).read_exact(&mut all).is_ok() && !all.contains(&0);
+    scene.held_step("touch-all", if heard { Ok(()) } else { Err(Errno::ENOMEM) });
+    drop(hold);
 }
 
 fn burn(_scene: &Scene) {

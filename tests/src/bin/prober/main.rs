@@ -58,6 +58,16 @@ impl Scene {
         }
     }
 
+    /// A step that goes on with what it got: whoever watches instead of refusing has so long to end
+    /// it (`hold`, in milliseconds).
+    fn held_step<T>(&self, step: &str, result: Result<T, impl Into<Refusal>>) {
+        if result.is_ok() {
+            let patience: u16 = self.text("hold").parse().unwrap_or(0);
+            nix::poll::poll(&mut [], patience).unwrap();
+        }
+        self.step(step, result);
+    }
+
     /// A step of which only the host can tell whether it did anything.
     fn tried(&self, step: &str) {
         self.say(step, "tried", None, "");

@@ -216,7 +216,7 @@ fn fork_bomb(scene: &Scene) {
             break;
         }
     }
-    scene.step("fork", outcome);
+    scene.held_step("fork", outcome);
     if scene.text("then") == "wait" {
         io::stdin().read_exact(&mut [0]).ok();
     }
@@ -238,7 +238,7 @@ fn thread_bomb(scene: &Scene) {
             }
         }
     }
-    scene.step("spawn", outcome);
+    scene.held_step("spawn", outcome);
     drop(writer);
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }

@@ -115,6 +115,7 @@ impl Launcher {
                     status,
                     reports: Vec::new(),
                     cgroup,
+                    unheld: plan.unheld,
                     private: None,
                     main: None,
                     failure: None,
@@ -145,6 +146,7 @@ impl Launcher {
         launch.attempt = attempt.map(|attempt| Attempt {
             reports: plan.expected.clone(),
             watching: self.watching(plan),
+            unheld: plan.unheld,
             ..attempt
         });
         launch.attempt.is_some()

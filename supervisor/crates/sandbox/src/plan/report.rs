@@ -4,7 +4,7 @@ use crate::{
     cgroup::Controller,
     enforcement::{Layer, LayerReport, Status},
     machine::Machine,
-    plan::Rung,
+    plan::{Rung, Unheld},
     spec::{Level, NetworkMode, Spec},
     view,
 };
@@ -136,13 +136,16 @@ fn cgroup_status(machine: &Machine, rung: Rung) -> (Status, String) {
 
 fn rlimit_status(spec: &Spec, machine: &Machine, rung: Rung, dedicated: bool) -> (Status, String) {
     let limits = &spec.limits;
-    let counted = rung == Rung::User || dedicated;
+    let unheld = Unheld::of(machine, rung, dedicated);
     let gaps: Vec<&str> = [
-        (limits.memory.is_some() && machine.holder(Controller::Memory).is_none()).then_some(
-            "memory is limited per process and without what it shares (RLIMIT_DATA), not for the whole tree",
+        (limits.memory.is_some() && unheld.memory).then_some(
+            "memory of the whole tree is watched, not held: it is looked at every 100 ms (less often at rest), \
+             a burst may pass the limit in between, and what only the kernel holds (sockets, pipes) is not seen; \
+             each process by itself is held to it without what it shares (RLIMIT_DATA)",
         ),
-        (limits.pids.is_some() && !counted && machine.holder(Controller::Pids).is_none()).then_some(
-            "the number of processes is not limited (the limit would count all processes of the user)",
+        (limits.pids.is_some() && unheld.processes).then_some(
+            "the number of processes is watched, not held: it is looked at every 100 ms, a burst may pass the \
+             limit in between",
         ),
         (limits.cpu_milli.is_some() && machine.holder(Controller::Cpu).is_none())
             .then_some("the CPU rate is not limited (no cgroup controller)"),

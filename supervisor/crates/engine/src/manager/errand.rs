@@ -129,9 +129,10 @@ impl<'a> Errand<'a> {
                 continue;
             }
             let wait = Wait { passed: &passed, idle, until, again: lost.is_some() };
-            let waiting = clock::now();
+            let waiting = course.seen;
             let waited = self.await_route(directory, course.entry, wait).await;
-            course.notes.waited += clock::now().saturating_duration_since(waiting);
+            course.seen = clock::now();
+            course.notes.waited += course.seen.saturating_duration_since(waiting);
             if let Err(error) = waited {
                 return Err(lost.unwrap_or(error));
             }
@@ -146,9 +147,9 @@ impl<'a> Errand<'a> {
         idle: Duration,
         until: Instant,
     ) -> Result<Box<RawValue>, Setback> {
-        let method = course.method.clone();
+        let (method, notes, now) = (&*course.method, &mut course.notes, course.seen);
         let pass = method
-            .admit(clock::now())
+            .admit(now)
             .map_err(|retry_after| Setback::Refused(CallErrorKind::CircuitOpen { retry_after }))?;
         let call = Call {
             method: self.method,
@@ -161,20 +162,20 @@ impl<'a> Errand<'a> {
             trace: self.trace,
             luggage: self.luggage,
         };
-        course.reach(&session.label);
-        let outcome =
-            session.call_counted(call, method.name.clone(), &mut course.notes.tally).await;
+        notes.reach(&session.label);
+        let outcome = session.call_counted(call, method.name.clone(), now, &mut notes.tally).await;
+        course.seen = clock::now();
         let (verdict, outcome) = match outcome {
-            Ok(result) => match self.check_result(course, &result) {
+            Ok(result) => match self.check_result(course.entry, method, &result) {
                 Ok(()) => (Verdict::Good, Ok(result)),
                 Err(kind) => (Verdict::Bad, Err(Setback::Final(kind))),
             },
             Err(failure) => (method.verdict(&failure), Err(Setback::from(failure))),
         };
         if matches!(outcome, Err(Setback::NotTaken | Setback::Refused(_))) {
-            course.missed();
+            notes.attempts -= 1;
         }
-        pass.settle(verdict, clock::now());
+        pass.settle(verdict, course.seen);
         outcome
     }
 
@@ -226,7 +227,9 @@ impl<'a> Errand<'a> {
     /// What can be known to be wrong without asking the plugin.
     pub(crate) fn check(&self, entry: &Entry) -> Result<Arc<Method>, CallError> {
         if let Some(method) = entry.catalog.known(self.method) {
-            if let Some(spec) = entry.manifest.methods.get(self.method) {
+            if method.checks_params
+                && let Some(spec) = entry.manifest.methods.get(self.method)
+            {
                 self.check_params(spec)?;
             }
             return Ok(method);
@@ -247,9 +250,6 @@ impl<'a> Errand<'a> {
 
     /// The parameters are read only for a method that declares what they must be.
     fn check_params(&self, spec: &MethodSpec) -> Result<(), CallError> {
-        if spec.params.is_none() {
-            return Ok(());
-        }
         let text = self.params.map_or("null", RawValue::get);
         let checked = serde_json::from_str::<Value>(text)
             .map_err(|error| error.to_string())
@@ -261,12 +261,17 @@ impl<'a> Errand<'a> {
 
     /// The result is read only for a method that declares what it must be. One with streams in it
     /// is not all there yet.
-    fn check_result(&self, course: &Course<'_>, result: &RawValue) -> Result<(), CallErrorKind> {
+    fn check_result(
+        &self,
+        entry: &Entry,
+        method: &Method,
+        result: &RawValue,
+    ) -> Result<(), CallErrorKind> {
         let streams = self.luggage.is_some_and(|luggage| !lock(&luggage.received).is_empty());
-        if streams || !course.method.checks_result {
+        if streams || !method.checks_result {
             return Ok(());
         }
-        let Some(spec) = course.entry.manifest.methods.get(self.method) else { return Ok(()) };
+        let Some(spec) = entry.manifest.methods.get(self.method) else { return Ok(()) };
         serde_json::from_str::<Value>(result.get())
             .map_err(|error| error.to_string())
             .and_then(|result| spec.validate_result(&result).map_err(|all| all.join("; ")))

@@ -43,6 +43,8 @@ pub(crate) struct Method {
     pub(crate) idle: Duration,
     /// Whether a call that was lost may be made again.
     pub(crate) idempotent: bool,
+    /// Whether its manifest says what its parameters must be.
+    pub(crate) checks_params: bool,
     /// Whether its manifest says what a result must be.
     pub(crate) checks_result: bool,
     circuit: Option<Mutex<Circuit>>,
@@ -101,6 +103,7 @@ impl Method {
             name: name.get(..name.floor_char_boundary(METHOD_NAME)).unwrap_or_default().into(),
             idle,
             idempotent: spec.is_some_and(|spec| spec.idempotent),
+            checks_params: spec.is_some_and(|spec| spec.params.is_some()),
             checks_result: spec.is_some_and(|spec| spec.result.is_some()),
             circuit: breaks.then(|| Mutex::new(Circuit::new(clock::now()))),
         }

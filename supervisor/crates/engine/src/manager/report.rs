@@ -133,6 +133,12 @@ impl Notes {
         }
     }
 
+    /// It is sent to this process.
+    pub(crate) fn reach(&mut self, label: &Label) {
+        self.attempts += 1;
+        self.reached = Some((label.generation, label.instance));
+    }
+
     /// The report. Instants become times of the wall clock as it is now.
     pub(crate) fn into_report(
         self,
@@ -168,6 +174,8 @@ pub(crate) struct Course<'c> {
     pub(crate) entry: &'c Entry,
     pub(crate) method: Arc<Method>,
     pub(crate) notes: Notes,
+    /// When the clock was last looked at.
+    pub(crate) seen: Instant,
     errand: &'c Errand<'c>,
     ended: bool,
 }
@@ -182,18 +190,8 @@ impl<'c> Course<'c> {
         let entry = directory.find(errand.plugin, errand.method)?;
         let method = errand.check(entry)?;
         entry.used.note(started);
-        Ok(Self { entry, method, notes: Notes::new(started), errand, ended: false })
-    }
-
-    /// It is sent to this process.
-    pub(crate) fn reach(&mut self, label: &Label) {
-        self.notes.attempts += 1;
-        self.notes.reached = Some((label.generation, label.instance));
-    }
-
-    /// It was not taken by the process that it was to be sent to.
-    pub(crate) fn missed(&mut self) {
-        self.notes.attempts -= 1;
+        let notes = Notes::new(started);
+        Ok(Self { entry, method, notes, seen: started, errand, ended: false })
     }
 
     /// It has an outcome.
@@ -218,7 +216,7 @@ impl<'c> Course<'c> {
         self.ended = true;
         let blank = Notes::new(self.notes.started);
         let mut notes = mem::replace(&mut self.notes, blank);
-        notes.duration = clock::now().saturating_duration_since(notes.started);
+        notes.duration = self.seen.saturating_duration_since(notes.started);
         notes.metadata = self.errand.metadata();
         notes.error = error.map(CallError::abridged);
         let Entry { name, ledger, share, .. } = self.entry;
@@ -234,6 +232,7 @@ impl Drop for Course<'_> {
         if !self.ended {
             let error =
                 CallError::new(self.errand.plugin, self.errand.method, CallErrorKind::Cancelled);
+            self.seen = clock::now();
             self.close(Some(&error));
         }
     }

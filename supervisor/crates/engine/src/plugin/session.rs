@@ -249,19 +249,19 @@ impl Session {
     /// Makes a call and waits for its one answer. Dropping the future cancels the call.
     pub(crate) async fn call(&self, call: Call<'_>) -> Result<Box<RawValue>, Failure> {
         let name = call.method.into();
-        self.call_counted(call, name, &mut Tally::default()).await
+        self.call_counted(call, name, clock::now(), &mut Tally::default()).await
     }
 
     /// The same, with a tally of what went back and forth. The method's name is taken as its caller
-    /// keeps it, so that no call makes a copy.
+    /// keeps it and the time as its caller has it, so that no call makes a copy or looks twice.
     pub(crate) async fn call_counted(
         &self,
         call: Call<'_>,
         name: Arc<str>,
+        now: Instant,
         tally: &mut Tally,
     ) -> Result<Box<RawValue>, Failure> {
         let (answer, answered) = oneshot::channel();
-        let now = clock::now();
         let waiter = Waiter {
             answer,
             method: name,

@@ -3,18 +3,22 @@
 
 use std::{
     io::{IoSlice, IoSliceMut},
+    mem::MaybeUninit,
     os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
 };
 
 use nix::{
     errno::Errno,
-    sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg},
+    sys::socket::{ControlMessage, MsgFlags, sendmsg},
 };
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 
-use crate::{launch::Wait, sys};
+use crate::launch::Wait;
 
 /// The most descriptors that one packet carries.
 pub const MOST_DESCRIPTORS: usize = 32;
+/// What they take of a control message.
+const SPACE: usize = rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS));
 
 /// Sends one packet made of `parts`, with descriptors.
 ///
@@ -37,6 +41,9 @@ pub fn send(socket: BorrowedFd<'_>, parts: &[&[u8]], fds: &[BorrowedFd<'_>]) -> 
 /// Receives one packet into `buffer`: its length and its descriptors (all close-on-exec). A length of
 /// 0 is the end: every sender is closed.
 ///
+/// Descriptors that this process has no room for do not arrive, and the packet does without them:
+/// whoever counts on them counts them.
+///
 /// # Errors
 /// `EAGAIN` when nothing is there and `wait` is [`Wait::Poll`] or the socket is non-blocking;
 /// `EMSGSIZE` when the packet does not fit the buffer.
@@ -45,25 +52,26 @@ pub fn receive(
     buffer: &mut [u8],
     wait: Wait,
 ) -> Result<(usize, Vec<OwnedFd>), Errno> {
-    let mut control = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
-    let mut flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let mut space = [MaybeUninit::uninit(); SPACE];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut flags = RecvFlags::CMSG_CLOEXEC;
     if wait == Wait::Poll {
-        flags |= MsgFlags::MSG_DONTWAIT;
+        flags |= RecvFlags::DONTWAIT;
     }
     let mut parts = [IoSliceMut::new(buffer)];
     let message = loop {
-        match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags) {
-            Err(Errno::EINTR) => {}
-            other => break other?,
+        match recvmsg(socket, &mut parts, &mut control, flags) {
+            Err(errno) if errno == rustix::io::Errno::INTR => {}
+            other => break other.map_err(|errno| Errno::from_raw(errno.raw_os_error()))?,
         }
     };
     let mut fds = Vec::new();
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(numbers) = control {
-            fds.extend(numbers.into_iter().map(sys::adopt));
+    for control in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = control {
+            fds.extend(received);
         }
     }
-    if message.flags.contains(MsgFlags::MSG_TRUNC) {
+    if message.flags.contains(ReturnFlags::TRUNC) {
         return Err(Errno::EMSGSIZE);
     }
     Ok((message.bytes, fds))

@@ -462,9 +462,3 @@ pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: _exit never returns and touches no memory of ours.
     unsafe { libc::_exit(code) }
 }
-
-/// Takes ownership of a descriptor that has just been received with a message.
-pub(crate) fn adopt(number: RawFd) -> OwnedFd {
-    // SAFETY: the kernel installed it for this message; the caller passes each exactly once.
-    unsafe { OwnedFd::from_raw_fd(number) }
-}

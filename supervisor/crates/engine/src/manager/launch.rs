@@ -243,8 +243,11 @@ fn find(
         .split_first()
         .ok_or_else(|| refused("resolve", "the command is empty".to_owned()))?;
     let args: Vec<OsString> = args.iter().map(OsString::from).collect();
-    let resolved = resolve(name, &args, host, &place.dir)
-        .map_err(|error| refused("resolve", error.to_string()))?;
+    let resolved = resolve(name, &args, host, &place.dir).map_err(|error| Cause::Launch {
+        stage: "resolve".to_owned(),
+        errno: errno(&error),
+        message: error.to_string(),
+    })?;
     for (name, value) in resolved.env {
         env.retain(|(known, _)| *known != name);
         env.push((name, value));
@@ -278,6 +281,13 @@ fn supply(
     let origin = "runtime.sdk = \"python\"".to_owned();
     command.grants.push(FileGrant { path: dir, access: Access::Read, origin });
     Ok(())
+}
+
+/// The kernel's error behind one, where there is one: what the machine lacks now may pass.
+fn errno(error: &(dyn std::error::Error + 'static)) -> i32 {
+    let mut chain = std::iter::successors(Some(error), |error| error.source());
+    let number = chain.find_map(|error| error.downcast_ref::<std::io::Error>()?.raw_os_error());
+    number.unwrap_or(0)
 }
 
 fn refused(stage: &str, message: String) -> Cause {

@@ -46,6 +46,9 @@ pub enum Cause {
         /// What went wrong, in words.
         message: String,
     },
+    /// A task of the host's that served it fell over: a mistake of ours, or of a function that the
+    /// embedder gave us.
+    Host(String),
     /// Its keeper is gone, and everything with it.
     KeeperLost,
     /// It is gone, but nobody knows yet how.
@@ -66,6 +69,7 @@ impl Cause {
             Self::Mute { .. } => "mute".to_owned(),
             Self::Handshake(_) => "handshake".to_owned(),
             Self::Launch { stage, errno, .. } => format!("launch({stage}, {errno})"),
+            Self::Host(_) => "host".to_owned(),
             Self::KeeperLost => "keeper".to_owned(),
             Self::Unknown => "unknown".to_owned(),
         }
@@ -87,6 +91,7 @@ impl Cause {
             | Self::Limit(_)
             | Self::Protocol(_)
             | Self::Mute { .. }
+            | Self::Host(_)
             | Self::Unknown => Exit::Failure,
         }
     }
@@ -129,6 +134,7 @@ impl fmt::Display for Cause {
             Self::Launch { stage, errno, message } => {
                 write!(f, "could not be started at step `{stage}`: {message} (errno {errno})")
             }
+            Self::Host(what) => write!(f, "the host's own task for it fell over: {what}"),
             Self::KeeperLost => f.write_str("the keeper is gone, and every plugin with it"),
             Self::Unknown => f.write_str("gone, for a reason not known yet"),
         }

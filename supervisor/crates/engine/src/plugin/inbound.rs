@@ -7,10 +7,12 @@
 use std::{
     collections::HashMap,
     fmt,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, atomic::Ordering},
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt as _;
 use plugbay_protocol::{
     Code, ErrorData, ErrorObject, Id, Origin, limits, meta::Meta, method, write,
 };
@@ -200,7 +202,10 @@ async fn answer(session: Arc<Session>, id: Id<'static>, question: Question) {
         () = cancel.cancelled() => {
             Err(ErrorObject::new(Code::RequestCancelled, "cancelled"))
         }
-        outcome = session.services.serve(question) => outcome,
+        outcome = AssertUnwindSafe(session.services.serve(question)).catch_unwind() => {
+            let fell = |_| ErrorObject::new(Code::InternalError, "the host's method fell over");
+            outcome.map_err(fell).flatten()
+        }
         () = time::sleep_until(until.into()) => {
             Err(ErrorObject::new(Code::DeadlineExceeded, "the deadline of the call has passed"))
         }

@@ -301,6 +301,11 @@ impl Instance {
                 }
                 order = orders.recv() => self.obey(order),
                 Ok(()) = denials.changed() => self.tell_denials().await,
+                ended = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    if let Some(Err(fallen)) = ended {
+                        return Some(Cause::Host(fallen.to_string()));
+                    }
+                }
                 answer = &mut greeted, if !self.greeted => match answer {
                     Ok(hello) => {
                         self.greeted = true;

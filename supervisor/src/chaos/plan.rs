@@ -53,6 +53,11 @@ impl Plan {
         Self { sins, ..self }
     }
 
+    /// With the restart policy that its manifest states, instead of one without delays.
+    pub(crate) const fn delayed(self) -> Self {
+        Self { tune: untouched, ..self }
+    }
+
     /// With more of a manifest.
     pub(crate) const fn with(self, manifest: &'static str) -> Self {
         Self { manifest, ..self }
@@ -67,3 +72,5 @@ pub(crate) fn at_once(policy: &mut Policy) {
     policy.breaker = u32::MAX;
     policy.slow_breaker = u32::MAX;
 }
+
+fn untouched(_: &mut Policy) {}

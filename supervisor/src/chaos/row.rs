@@ -2,8 +2,12 @@
 
 pub(crate) mod death;
 pub(crate) mod flood;
+pub(crate) mod limit;
+pub(crate) mod machine;
 pub(crate) mod many;
+pub(crate) mod restart;
 pub(crate) mod start;
+pub(crate) mod stop;
 pub(crate) mod tree;
 pub(crate) mod wire;
 
@@ -85,9 +89,19 @@ impl Row {
 
 /// Every row, by number.
 pub(crate) fn catalogue() -> Vec<Row> {
-    let mut rows =
-        [death::rows(), start::rows(), wire::rows(), flood::rows(), tree::rows(), many::rows()]
-            .concat();
+    let mut rows = [
+        death::rows(),
+        start::rows(),
+        wire::rows(),
+        flood::rows(),
+        tree::rows(),
+        many::rows(),
+        restart::rows(),
+        stop::rows(),
+        limit::rows(),
+        machine::rows(),
+    ]
+    .concat();
     rows.sort_by_key(|row| row.number);
     rows
 }

@@ -1,7 +1,9 @@
 //! Where one row is played: a host with the sinner `chaos` and its healthy neighbour.
 
 use std::{
+    fs,
     os::fd::OwnedFd,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,7 +22,7 @@ use tokio::time::timeout;
 use super::{
     clock::{PATIENCE, now},
     ear::{Ear, Said},
-    ground::Ground,
+    ground::{Ground, open},
     plan::Plan,
     unmet::{Unmet, broken, require},
     vitals,
@@ -32,6 +34,8 @@ pub(crate) const SINNER: &str = "chaos";
 /// The stage of one row.
 pub(crate) struct Stage {
     pub(crate) ground: Ground,
+    /// Where the plugins of the host are.
+    pub(crate) scene: PathBuf,
     pub(crate) host: Host,
     pub(crate) ear: Arc<Ear>,
     /// The sinner, as the row set it up.
@@ -47,7 +51,14 @@ impl Stage {
         ground.put_sinner(&scene, SINNER, plan)?;
         let ear = Arc::<Ear>::default();
         let host = ground.open(&scene, &ear, |builder| builder.restart_policy(plan.tune)).await?;
-        Ok(Self { ground, host, ear, plan })
+        Ok(Self { ground, scene, host, ear, plan })
+    }
+
+    /// Sets the sins of the sinner's next start.
+    pub(crate) fn next_start(&self, sins: &str) -> Result<(), Unmet> {
+        let file = self.scene.join(SINNER).join("sins");
+        fs::write(&file, sins)?;
+        Ok(open(&file, 0o644)?)
     }
 
     /// Calls the sinner.

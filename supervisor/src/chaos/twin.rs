@@ -1,7 +1,7 @@
 //! The chaos plugin's twin in Rust: this program, started as a plugin. One sin per method, and healthy
 //! until it is asked. It speaks the protocol by itself, because an SDK would keep the rules.
 //!
-//! Words after its name are the sins of its start. `plugin.py` is the other twin; they have the same
+//! Words after its name, and those of a file `sins` beside it, are the sins of its start. `plugin.py` is the other twin; they have the same
 //! methods, as far as a program that may not fork can have them.
 
 mod act;
@@ -49,7 +49,9 @@ pub(crate) fn run_if_asked() -> Option<ExitCode> {
         return None;
     }
     let name = words.next().unwrap_or_default();
-    let twin = Twin { name, sins: words.collect(), late: Vec::new() };
+    let beside = std::fs::read_to_string("sins").unwrap_or_default();
+    let sins = words.chain(beside.split_whitespace().map(str::to_owned)).collect();
+    let twin = Twin { name, sins, late: Vec::new() };
     let ended = match family::member(&twin.name) {
         Some(live) => live(),
         None => twin.serve(),
@@ -70,6 +72,10 @@ impl Twin {
         if self.sins("mute") {
             act::stay();
         }
+        if self.sins("stillborn") {
+            complain("last words: stillborn")?;
+            return Err(io::Error::other("stillborn"));
+        }
         if self.sins("banner") {
             write("Chaos 1.0 (c) nobody\n\n*** ready to serve ***\n")?;
         }
@@ -78,7 +84,10 @@ impl Twin {
             let call = message.get("id").unwrap_or(&Value::Null);
             let params = message.get("params").unwrap_or(&Value::Null);
             match message.get("method").and_then(Value::as_str).unwrap_or_default() {
-                "initialize" => answer(call, &self.hello())?,
+                "initialize" => {
+                    act::begin(self.number("slow"), self.sins("silent"), self.number("crash"))?;
+                    answer(call, &self.hello())?;
+                }
                 "shutdown" => answer(call, &Value::Null)?,
                 "$/ping" => answer(call, &json!({}))?,
                 "exit" => return Ok(()),
@@ -90,6 +99,11 @@ impl Twin {
 
     fn sins(&self, word: &str) -> bool {
         self.sins.iter().any(|sin| sin == word)
+    }
+
+    /// The number of a sin such as `crash=50`.
+    fn number(&self, sin: &str) -> Option<u64> {
+        self.sins.iter().find_map(|word| word.strip_prefix(sin)?.strip_prefix('=')?.parse().ok())
     }
 
     fn hello(&self) -> Value {

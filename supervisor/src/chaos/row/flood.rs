@@ -17,7 +17,7 @@ use super::{
     Row,
 };
 
-const DEAF: Plan = Plan::PYTHON.with("[supervision]\nmax_inflight = 4096");
+const DEAF: Plan = Plan::PYTHON.with("[supervision]\nmax_inflight = 4096\ncircuit = false");
 /// The cap on a frame, and a mebibyte: what an endless line may cost the host.
 const FRAME_AND_MEBIBYTE: u64 = 9 << 20;
 /// Longest line of stderr in the log.

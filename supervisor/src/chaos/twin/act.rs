@@ -5,6 +5,7 @@ use std::{
     hint,
     io::{self, Write},
     thread,
+    time::Duration,
 };
 
 use nix::{
@@ -23,6 +24,26 @@ pub(super) fn stay() -> ! {
     loop {
         pause();
     }
+}
+
+/// Takes long for the start, and sets what ends it later; both in milliseconds.
+pub(super) fn begin(slow: Option<u64>, silent: bool, crash: Option<u64>) -> io::Result<()> {
+    for _ in 0..slow.unwrap_or(0) / 100 {
+        thread::sleep(Duration::from_millis(100));
+        if !silent {
+            let progress = json!({"token": "initialize", "message": "still at it"});
+            let notice = json!({"jsonrpc": "2.0", "method": "$/progress", "params": progress});
+            write(&format!("{notice}\n"))?;
+        }
+    }
+    if let Some(crash) = crash {
+        let crash = move || {
+            thread::sleep(Duration::from_millis(crash));
+            end(None)
+        };
+        thread::Builder::new().spawn(crash).map(drop)?;
+    }
+    Ok(())
 }
 
 /// Ends with a status.

@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::{
     exit,
-    spelling::{self, Bound, EnvWord, NetWord},
+    spelling::{self, Bound, EnvWord, Input, NetWord},
 };
 
 /// Sealed plugins in any language, called like functions.
@@ -59,12 +59,14 @@ pub(crate) enum Verb {
 /// Start a plugin sealed, call one method, print the result, stop the plugin
 ///
 /// No daemon is needed and none is left behind. The plugin gets what its manifest asks for, and
-/// what is granted here on top.
+/// what is granted here on top. A result that is a stream is printed as it comes: values as lines of
+/// JSON, bytes as they are.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     plugbay call examples/wordstats count '{\"text\": \"to be or not to be\"}'\n  \
     plugbay call wordstats file '{\"path\": \"/srv/book.txt\"}' --read /srv/book.txt\n  \
-    jq -c .order request.json | plugbay call prices quote - --json --deadline 2s")]
+    jq -c .order request.json | plugbay call prices quote - --json --deadline 2s\n  \
+    tail -f app.log | plugbay call filters errors --in-lines lines=-")]
 pub(crate) struct Call {
     /// A plugin's directory, or the name of a plugin found under --plugins
     #[arg(value_hint = ValueHint::DirPath)]
@@ -76,6 +78,18 @@ pub(crate) struct Call {
     /// The parameters as JSON, or `-` to read them from standard input
     #[arg(allow_negative_numbers = true)]
     pub(crate) params: Option<String>,
+
+    /// Send parameter NAME as a stream of the JSON values in FILE; `-` is standard input (repeatable)
+    #[arg(long = "in", value_name = "NAME=FILE", value_parser = spelling::input)]
+    pub(crate) input: Vec<Input>,
+
+    /// Send parameter NAME as a stream of texts, the lines of FILE
+    #[arg(long = "in-lines", value_name = "NAME=FILE", value_parser = spelling::input)]
+    pub(crate) input_lines: Vec<Input>,
+
+    /// Send parameter NAME as a stream of bytes, those of FILE
+    #[arg(long = "in-bytes", value_name = "NAME=FILE", value_parser = spelling::input)]
+    pub(crate) input_bytes: Vec<Input>,
 
     #[command(flatten)]
     pub(crate) places: Places,

@@ -265,25 +265,31 @@ fn help_of_call() {
       [PARAMS]  The parameters as JSON, or `-` to read them from standard input
 
     Options:
-          --plugins <DIR>        Directory of plugins (repeatable) [default: ./plugins, ./examples]
-                                 [env: PLUGBAY_PLUGINS]
-          --config <KEY=VALUE>   Set one key of the plugin's configuration; VALUE is JSON, or else taken
-                                 as text
-      -C, --config-file <FILE>   Read the plugin's configuration from a JSON file; --config overrides
-                                 its keys
-          --read <PATH>          Let the plugin also read this file or directory (repeatable)
-          --write <PATH>         Let the plugin also read and change this file or directory (repeatable)
-          --deadline <DURATION>  Give up, and cancel the call, after this time
-          --level <LEVEL>        What must hold for the plugin to start at all [default: standard]
-                                 [possible values: strict, standard, none]
-          --report <FILE>        Write what was enforced and how the call went to FILE, as JSON
-          --json                 Print the result on one line; errors become JSON on stderr
-      -v, --verbose              Show on stderr what was enforced, and what the plugin logs
-      -h, --help                 Print help (see more with '--help')
+          --in <NAME=FILE>        Send parameter NAME as a stream of the JSON values in FILE; `-` is
+                                  standard input (repeatable)
+          --in-lines <NAME=FILE>  Send parameter NAME as a stream of texts, the lines of FILE
+          --in-bytes <NAME=FILE>  Send parameter NAME as a stream of bytes, those of FILE
+          --plugins <DIR>         Directory of plugins (repeatable) [default: ./plugins, ./examples]
+                                  [env: PLUGBAY_PLUGINS]
+          --config <KEY=VALUE>    Set one key of the plugin's configuration; VALUE is JSON, or else
+                                  taken as text
+      -C, --config-file <FILE>    Read the plugin's configuration from a JSON file; --config overrides
+                                  its keys
+          --read <PATH>           Let the plugin also read this file or directory (repeatable)
+          --write <PATH>          Let the plugin also read and change this file or directory
+                                  (repeatable)
+          --deadline <DURATION>   Give up, and cancel the call, after this time
+          --level <LEVEL>         What must hold for the plugin to start at all [default: standard]
+                                  [possible values: strict, standard, none]
+          --report <FILE>         Write what was enforced and how the call went to FILE, as JSON
+          --json                  Print the result on one line; errors become JSON on stderr
+      -v, --verbose               Show on stderr what was enforced, and what the plugin logs
+      -h, --help                  Print help (see more with '--help')
 
     Examples:
       plugbay call examples/wordstats count '{"text": "to be or not to be"}'
       plugbay call wordstats file '{"path": "/srv/book.txt"}' --read /srv/book.txt
       jq -c .order request.json | plugbay call prices quote - --json --deadline 2s
+      tail -f app.log | plugbay call filters errors --in-lines lines=-
     "#);
 }

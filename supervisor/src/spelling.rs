@@ -1,7 +1,7 @@
 //! Single words of the command line and how they are spelled: sizes, durations, networks,
 //! variables. Each is read on its own; nothing here knows of another flag.
 
-use std::{str::FromStr, time::Duration};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 /// Reads `256MiB`, `1G`, `4096`: what `plugin.toml` takes, and the bare letters that `ulimit`,
 /// Docker and systemd taught everybody, which count in 1024.
@@ -23,6 +23,23 @@ pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write it as KEY=VALUE".to_owned()),
+    }
+}
+
+/// A parameter and the file that feeds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Input {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+}
+
+/// Reads `NAME=FILE`.
+pub(crate) fn input(text: &str) -> Result<Input, String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            Ok(Input { name: name.to_owned(), path: path.into() })
+        }
+        _ => Err("write it as NAME=FILE, or NAME=- for standard input".to_owned()),
     }
 }
 

@@ -6,6 +6,7 @@
 mod failed;
 mod report;
 mod request;
+mod stream;
 
 use std::{io, process::ExitCode, sync::Arc, time::Duration};
 
@@ -16,7 +17,11 @@ use plugbay::{
 use serde_json::value::RawValue;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::{report::Report, request::Request};
+use self::{
+    report::Report,
+    request::Request,
+    stream::{Feed, Left},
+};
 use crate::{
     args::Call,
     env,
@@ -30,6 +35,7 @@ const STORY: Duration = Duration::from_secs(1);
 
 /// Calls, and prints the result.
 pub(crate) fn run(typed: &Call, terminal: Terminal) -> Outcome {
+    let feeds = Feed::from_typed(typed)?;
     let request = Request::from_typed(typed)?;
     let report = Report::open(typed.report.as_deref(), &request)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -37,15 +43,21 @@ pub(crate) fn run(typed: &Call, terminal: Terminal) -> Outcome {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::NotStarted, format!("start the runtime: {error}")))?;
-    runtime.block_on(serve(typed, request, report, terminal))
+    runtime.block_on(serve(typed, request, feeds, report, terminal))
 }
 
-async fn serve(typed: &Call, request: Request, report: Report, terminal: Terminal) -> Outcome {
+async fn serve(
+    typed: &Call,
+    request: Request,
+    feeds: Vec<Feed>,
+    report: Report,
+    terminal: Terminal,
+) -> Outcome {
     let host = start(&request, typed.verbose, terminal).await?;
     let events = host.subscribe();
     let interrupted = CancellationToken::new();
     let outcome = {
-        let call = call(&host, &request, &interrupted, terminal);
+        let call = call(&host, &request, feeds, &interrupted, terminal);
         tokio::pin!(call);
         tokio::select! {
             outcome = &mut call => outcome,
@@ -56,6 +68,10 @@ async fn serve(typed: &Call, request: Request, report: Report, terminal: Termina
         }
     };
     terminal.progress_done();
+    let (outcome, left) = match outcome {
+        Ok((result, left)) => (Ok(result), left),
+        Err(error) => (Err(error), Left::Nothing),
+    };
     let enforcement = host.enforcement(request.name()).await;
     let death = match &outcome {
         Err(error) => death(error, events).await,
@@ -66,13 +82,15 @@ async fn serve(typed: &Call, request: Request, report: Report, terminal: Termina
     }
     host.shutdown().await;
     report.write(&outcome, enforcement.as_deref(), death.as_deref())?;
-    match outcome {
-        Ok(result) => {
+    match (outcome, left) {
+        (Ok(result), Left::Result) => {
             terminal.result(&result, Format::from_flag(typed.json))?;
             Ok(Exit::Ok.into())
         }
-        Err(_) if interrupted.is_cancelled() => Ok(ExitCode::from(exit::of_signal(libc::SIGINT))),
-        Err(error) => Err(failed::explain(&error, death.as_deref(), typed.level)),
+        _ if interrupted.is_cancelled() => Ok(ExitCode::from(exit::of_signal(libc::SIGINT))),
+        (Ok(_), Left::Nothing) => Ok(Exit::Ok.into()),
+        (Ok(_), Left::Failed(failure)) => Err(failure),
+        (Err(error), _) => Err(failed::explain(&error, death.as_deref(), typed.level)),
     }
 }
 
@@ -97,9 +115,10 @@ async fn start(request: &Request, verbose: bool, terminal: Terminal) -> Result<H
 async fn call(
     host: &Host,
     request: &Request,
+    feeds: Vec<Feed>,
     interrupted: &CancellationToken,
     terminal: Terminal,
-) -> Result<Box<RawValue>, CallError> {
+) -> Result<(Box<RawValue>, Left), CallError> {
     let mut call = host.call_with(request.name(), &request.method).cancel(interrupted.clone());
     if let Some(params) = &request.params {
         call = call.params(params);
@@ -110,7 +129,7 @@ async fn call(
     if terminal.stderr_is_tty {
         call = call.on_progress(move |progress| terminal.progress(&in_words(&progress)));
     }
-    call.send_raw().await
+    stream::run(call, feeds, request.deadline, interrupted, terminal).await
 }
 
 /// How the plugin ended, if its end is why the call failed. The call fails as soon as the end is

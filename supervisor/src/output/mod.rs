@@ -97,6 +97,23 @@ impl Terminal {
         self.data(&neutral::json(&text))
     }
 
+    /// Writes one value of many to stdout, as a line.
+    pub(crate) fn item(self, item: &RawValue) -> Result<(), Failure> {
+        self.data(&neutral::json(&layout::compact(item)))
+    }
+
+    /// Writes bytes of a plugin to stdout: as they are, or as harmless text where somebody watches.
+    pub(crate) fn bytes(self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        if self.stdout_is_tty {
+            let text = String::from_utf8_lossy(bytes);
+            out.write_all(neutral::text(&text, Lines::Keep).as_bytes())?;
+        } else {
+            out.write_all(bytes)?;
+        }
+        Ok(out.flush()?)
+    }
+
     /// Says one line on stderr. That nobody listens is no reason to fail.
     pub(crate) fn say(self, text: &str) {
         let text = neutral::text(text, Lines::Keep);

@@ -7,4 +7,5 @@ mod call;
 mod data;
 mod invocation;
 mod run;
+mod stream;
 mod talk;

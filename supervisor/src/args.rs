@@ -141,6 +141,8 @@ pub(crate) struct Call {
 #[derive(Debug, Args)]
 #[command(
     override_usage = "plugbay run [OPTIONS] -- CMD [ARG]...",
+    // The last one counts, so that what is told to a person can be added to what was typed.
+    args_override_self = true,
     after_help = "Examples:\n  \
         plugbay run --read . -- git log --oneline\n  \
         plugbay run --write . --memory 4GiB --wall 10m -- cargo build --offline\n  \
@@ -177,6 +179,11 @@ pub(crate) struct Run {
     /// Which system calls are allowed
     #[arg(long, value_enum, default_value_t, help_heading = "Sandbox")]
     pub(crate) profile: ProfileWord,
+
+    /// Watch every reach for a file or an address and tell what of it was not granted; slower, and
+    /// only advice
+    #[arg(long, help_heading = "Output")]
+    pub(crate) explain: bool,
 
     /// Write command, grants, enforcement, resource use and cause of death to FILE, as JSON
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]

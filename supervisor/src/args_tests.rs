@@ -236,6 +236,8 @@ fn help_of_run() {
                                default, ci]
 
     Output:
+          --explain        Watch every reach for a file or an address and tell what of it was not
+                           granted; slower, and only advice
           --report <FILE>  Write command, grants, enforcement, resource use and cause of death to FILE,
                            as JSON
       -v, --verbose        Show on stderr what was granted and enforced, before the command's own output

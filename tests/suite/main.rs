@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and prints what it found"
 )]
 
+mod denial;
 mod escape;
 mod fault;
 mod promise;

@@ -4,6 +4,7 @@
 //! understand the flags, find the program, open the report file, block the signals that will be
 //! passed on, seal and start, watch (see `watch`), report, and end as the command ended.
 
+mod refusal;
 mod report;
 pub(crate) mod watch;
 
@@ -30,7 +31,7 @@ use crate::{
     exit::{self, Exit},
     failure::Failure,
     grants::{self, Grants, World},
-    output::{Outcome, Terminal, Tone, denial::Shown, sheet},
+    output::{Outcome, Terminal, Tone, sheet},
 };
 
 /// Runs the command and ends as it ended.
@@ -49,7 +50,7 @@ pub(crate) fn run(typed: &Run, terminal: Terminal) -> Outcome {
     report.write()?;
     let end = ended?;
     if !typed.quiet {
-        tell(&end, &grants, terminal);
+        tell(&end, &grants, typed.explain, terminal);
     }
     Ok(status(&end))
 }
@@ -69,8 +70,11 @@ fn seal_and_watch(
     let spec = spec(grants, resolved);
     report.planned(&spec, notes);
     let signals = watch::Signals::block().map_err(not_sealed)?;
-    let child = start(spec)?;
+    let child = start(spec, typed.explain)?;
     report.started(child.enforcement());
+    if typed.explain && !typed.quiet {
+        refusal::announce(&child.enforcement().watched, terminal);
+    }
     if typed.verbose {
         show(child.enforcement(), grants, terminal);
     }
@@ -132,14 +136,14 @@ fn name_of(grant: &EnvGrant) -> &str {
 }
 
 /// Seals and starts, with our own standard streams.
-fn start(spec: Spec) -> Result<Child, Failure> {
+fn start(spec: Spec, explain: bool) -> Result<Child, Failure> {
     let stdio = Stdio {
         input: io::stdin().as_fd().try_clone_to_owned().map_err(not_sealed)?,
         output: io::stdout().as_fd().try_clone_to_owned().map_err(not_sealed)?,
         error: io::stderr().as_fd().try_clone_to_owned().map_err(not_sealed)?,
     };
     let mut launcher = Launcher::new().map_err(|error| of_launch(&error))?;
-    launcher.watch(Watch::Denials);
+    launcher.watch(if explain { Watch::Attempts } else { Watch::Denials });
     launcher.start(spec, stdio).map_err(|error| of_launch(&error))
 }
 
@@ -184,28 +188,14 @@ fn show(enforcement: &Enforcement, grants: &Grants, terminal: Terminal) {
     terminal.say_painted(sheet::enforcement(enforcement, terminal.on_stderr()).trim_end());
 }
 
-/// Kinds of refusals that are told on stderr; the report has them all.
-const TOLD: usize = 10;
-
 /// One line when it was not the command itself that decided to end, and one for each limit that it
 /// ran into before; and where it failed, what it was refused, since that may be why.
-fn tell(end: &End, grants: &Grants, terminal: Terminal) {
+fn tell(end: &End, grants: &Grants, explained: bool, terminal: Terminal) {
     for line in end.why(&grants.limits).into_iter().chain(end.notes()) {
         terminal.say_as(Tone::Warn, "plugbay", &line);
     }
-    if end.exit.code == Some(0) {
-        return;
-    }
-    let mut shown: Vec<Shown> = end.denials.kinds().iter().map(Shown::of).collect();
-    shown.sort_by_key(|one| !one.has_fix());
-    for one in shown.iter().take(TOLD) {
-        terminal.say_as(Tone::Warn, "denied", &one.line());
-    }
-    let more = shown.len().saturating_sub(TOLD);
-    if more > 0 || end.denials.others() > 0 {
-        let others = end.denials.others();
-        let text = format!("{more} more kinds, and {others} refusals that were not told apart");
-        terminal.say_as(Tone::Warn, "denied", &text);
+    if end.exit.code != Some(0) || explained {
+        refusal::tell(&end.refusals(&grants.limits), terminal);
     }
 }
 

@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use nix::errno::Errno;
-use plugbay_sandbox::{Access, Denial, Fix, NetworkMode, Profile};
+use plugbay_sandbox::{Access, Barrier, Denial, Fix, Limit, NetworkMode, Profile};
 use serde::{Deserialize, Serialize};
+
+use crate::cli::info::{cores, size};
 
 /// One kind of refusal, as reports have it: flat, and with the fix as it is typed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +41,12 @@ impl Shown {
 
     /// One line for people: what, how, how often, and what to type.
     pub(crate) fn line(&self) -> String {
-        let what = self.syscall.as_deref().unwrap_or(&self.rule);
+        let limit = self.layer == Barrier::Limit.name();
+        let what = match &self.syscall {
+            Some(call) => call.clone(),
+            None if limit => format!("{} limit", self.rule),
+            None => self.rule.clone(),
+        };
         let detail = self.detail.as_ref().map_or_else(String::new, |detail| format!(" ({detail})"));
         let address = match (&self.host, self.port) {
             (Some(host), Some(port)) => format!(" {host}:{port}"),
@@ -82,6 +89,22 @@ pub(crate) fn flag(fix: &Fix) -> String {
             format!("{name} {}", quoted(path))
         }
         Fix::Unix(path) => format!("--unix {}", quoted(path)),
+        Fix::Limit(limit, value) => limited(*limit, *value),
+    }
+}
+
+fn limited(limit: Limit, value: u64) -> String {
+    let time = || match value % 1000 {
+        0 => format!("{}s", value / 1000),
+        _ => format!("{value}ms"),
+    };
+    match limit {
+        Limit::Memory => format!("--memory {}", size(value)),
+        Limit::Processes => format!("--pids {value}"),
+        Limit::CpuRate => format!("--cpu {}", cores(value)),
+        Limit::CpuTime => format!("--cpu-time {}", time()),
+        Limit::Wall => format!("--wall {}", time()),
+        Limit::FileSize => format!("--file-size {}", size(value)),
     }
 }
 
@@ -97,7 +120,7 @@ fn quoted(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use plugbay_sandbox::Barrier;
+    use plugbay_sandbox::{Hit, Holder};
 
     use super::*;
 
@@ -121,6 +144,22 @@ mod tests {
                 .line(),
             @"mount: EACCES; no flag allows it (rule `mounts`)"
         );
+    }
+
+    #[test]
+    fn a_limit_is_raised_in_the_words_of_its_flag() {
+        let line = |limit, value| {
+            let hit = Hit { limit, value, peak: None, times: 1, by: Holder::Rlimit };
+            Shown::of(&Denial::of_limit(&hit)).line()
+        };
+        insta::assert_snapshot!(
+            line(Limit::Memory, 64 << 20),
+            @"memory limit; to allow it: --memory 512MiB"
+        );
+        assert!(line(Limit::Wall, 250).ends_with("--wall 2s"));
+        assert!(line(Limit::CpuTime, 1100).ends_with("--cpu-time 8800ms"));
+        assert!(line(Limit::Processes, 4).ends_with("--pids 32"));
+        assert!(line(Limit::FileSize, 1000).ends_with("--file-size 8000B"));
     }
 
     #[test]

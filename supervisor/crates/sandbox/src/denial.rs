@@ -7,7 +7,9 @@
 //! Nothing that is allowed is asked about, so nothing is on the path of a working program. A listener
 //! that is gone leaves every refusal refused.
 
+mod attempt;
 mod decode;
+mod observer;
 mod tally;
 mod watcher;
 
@@ -15,8 +17,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Access, NetworkMode, Profile};
+use crate::{
+    limit::{Hit, Limit},
+    spec::{Access, NetworkMode, Profile},
+};
 
+pub(crate) use observer::Observer;
 pub use tally::Tally;
 pub use watcher::{Watcher, Wish};
 
@@ -82,6 +88,8 @@ pub enum Fix {
     },
     /// A unix socket.
     Unix(PathBuf),
+    /// A higher limit, in the unit of [`Limit`].
+    Limit(Limit, u64),
 }
 
 /// One kind of refusal, and how often it was met.
@@ -124,6 +132,18 @@ impl Denial {
             errno: None,
             count: 1,
             fix: None,
+        }
+    }
+
+    /// A limit that was run into. How much more would have been enough is not known, so the fix is
+    /// eight times as much: most of what is a little too large fits, and a runaway is still held.
+    #[must_use]
+    pub fn of_limit(hit: &Hit) -> Self {
+        let value = hit.value.saturating_mul(8);
+        Self {
+            count: hit.times.max(1),
+            fix: Some(Fix::Limit(hit.limit, value)),
+            ..Self::new(Barrier::Limit, hit.limit.name())
         }
     }
 

@@ -24,7 +24,7 @@ use thiserror::Error;
 use crate::{
     cgroup::{self, Group, Lost},
     child::Child,
-    denial::{Watch, Watched, Watcher},
+    denial::{Observer, Watch, Watched, Watcher},
     enforcement::{Enforcement, LayerReport, TreeKill},
     layers::confine::{Image, Programs},
     machine::Machine,
@@ -416,7 +416,7 @@ impl Launch {
     /// The inside has closed its end: exec succeeded, or there is a failure.
     fn conclude(&mut self, launcher: &mut Launcher) -> Result<Option<Child>, LaunchError> {
         let Some(attempt) = self.attempt.take() else { return Ok(None) };
-        match attempt.into_child(&self.spec) {
+        match attempt.into_child(&self.spec, &launcher.machine) {
             Ok(child) => Ok(Some(child)),
             Err((_, failure))
                 if failure.stage == Stage::Cgroup && !launcher.machine.classic.is_empty() =>
@@ -440,7 +440,7 @@ impl Attempt {
         }
     }
 
-    fn into_child(self, spec: &Spec) -> Result<Child, (Rung, Failure)> {
+    fn into_child(self, spec: &Spec, machine: &Machine) -> Result<Child, (Rung, Failure)> {
         let failure = self.failure.or_else(|| {
             // Neither a failure nor a program: the shim was killed before it could say more.
             self.main.is_none().then(|| Failure::at(Stage::Clone)(Errno::ESRCH))
@@ -450,7 +450,9 @@ impl Attempt {
             (false, Rung::Root | Rung::User) => TreeKill::PidNamespace,
             (false, Rung::Bare) => TreeKill::Sweep,
         };
-        let (watched, watcher) = watched(self.watching, self.listener);
+        let private = self.private.as_ref().map(|private| private.0.as_path());
+        let observe = || Observer::new(spec, &machine.base, self.rung, private);
+        let (watched, watcher) = watched(self.watching, self.listener, observe);
         let enforcement =
             Enforcement { layers: self.reports, tree_kill, notes: notes(spec), watched };
         match (failure, self.main) {
@@ -485,12 +487,13 @@ impl Attempt {
 fn watched(
     wanted: Option<(Watch, Variant)>,
     listener: Option<Result<OwnedFd, Errno>>,
+    observe: impl FnOnce() -> Observer,
 ) -> (Watched, Option<Watcher>) {
     match (wanted, listener) {
         (Some((watch, variant)), Some(Ok(listener))) => {
             let attempts = watch == Watch::Attempts;
             let watched = Watched { calls: true, attempts, why: String::new() };
-            (watched, Some(Watcher::new(listener, variant)))
+            (watched, Some(Watcher::new(listener, variant, attempts.then(observe))))
         }
         (Some(_), Some(Err(Errno::EBUSY))) => {
             let why = "a sandbox around this one listens already".to_owned();

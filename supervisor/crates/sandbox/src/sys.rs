@@ -294,6 +294,13 @@ pub(crate) fn next_question(listener: BorrowedFd<'_>) -> Result<libc::seccomp_no
     Ok(question)
 }
 
+/// `SECCOMP_IOCTL_NOTIF_ID_VALID`: whether the caller still waits.
+pub(crate) fn still_waits(listener: BorrowedFd<'_>, id: u64) -> bool {
+    const VALID: libc::c_ulong = 0x4008_2102;
+    // SAFETY: the kernel reads one u64, which lives through the call.
+    check(unsafe { libc::ioctl(listener.as_raw_fd(), VALID as _, &raw const id) }.into()).is_ok()
+}
+
 /// What becomes of a call that was asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {

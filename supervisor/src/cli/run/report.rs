@@ -150,8 +150,9 @@ impl Report {
             why: end.why(&self.limits),
             limits: end.hits(&self.limits),
         };
-        self.document.denials.kinds = end.denials.kinds().iter().map(Shown::of).collect();
-        self.document.denials.others = end.denials.others();
+        let refusals = end.refusals(&self.limits);
+        self.document.denials.kinds = refusals.kinds().iter().map(Shown::of).collect();
+        self.document.denials.others = refusals.others();
         let usage = end.exit.usage.as_ref();
         self.document.usage = Some(Usage {
             wall_ms: millis(end.wall),

@@ -17,7 +17,7 @@ use nix::{
     unistd::Pid,
 };
 use plugbay_sandbox::{
-    Beat, Cause, Child, Hit, Holder, Limit, Limits, SECCOMP_KILL, Tally, Watcher, Wish,
+    Beat, Cause, Child, Denial, Hit, Holder, Limit, Limits, SECCOMP_KILL, Tally, Watcher, Wish,
 };
 
 use super::report::millis;
@@ -103,6 +103,16 @@ impl End {
             by: Holder::Timer,
         });
         wall.into_iter().chain(self.exit.hits.iter().cloned()).collect()
+    }
+
+    /// All that it was refused, limits first.
+    pub(crate) fn refusals(&self, limits: &Limits) -> Tally {
+        let mut all = Tally::default();
+        // Being slowed down is no refusal.
+        let hits = self.hits(limits).into_iter().filter(|hit| hit.limit != Limit::CpuRate);
+        hits.for_each(|hit| all.add(Denial::of_limit(&hit)));
+        all.absorb(&self.denials);
+        all
     }
 
     /// Why it ended, in words, when a limit or a signal that we did not pass on ended it.

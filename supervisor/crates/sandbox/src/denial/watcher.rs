@@ -13,7 +13,7 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 
-use super::{Tally, decode, tally::Place};
+use super::{Observer, Tally, decode, tally::Place};
 use crate::{
     seccomp::{self, Arch, Ruling, Variant, Verdict},
     sys::{self, Answer},
@@ -36,6 +36,8 @@ pub struct Watcher {
     variant: Variant,
     throttle: Throttle,
     tally: Tally,
+    /// Looks at what calls name, where attempts are observed.
+    observer: Option<Observer>,
     /// The last call, for a flood of the same.
     last: Option<(Asked, Answer, Place)>,
 }
@@ -59,9 +61,15 @@ pub enum Wish<'w> {
 }
 
 impl Watcher {
-    pub(crate) fn new(listener: OwnedFd, variant: Variant) -> Self {
-        let throttle = Throttle::default();
-        Self { listener: Some(listener), variant, throttle, tally: Tally::default(), last: None }
+    pub(crate) fn new(listener: OwnedFd, variant: Variant, observer: Option<Observer>) -> Self {
+        Self {
+            listener: Some(listener),
+            variant,
+            throttle: Throttle::default(),
+            tally: Tally::default(),
+            observer,
+            last: None,
+        }
     }
 
     /// What to wait for before the next [`Watcher::serve`].
@@ -126,6 +134,13 @@ impl Watcher {
             Verdict::Allow => Answer::LetPass,
             Verdict::Notify | Verdict::KillProcess => Answer::Refuse(EPERM),
         };
+        if let (Some(observer), Answer::LetPass) = (&self.observer, verdict) {
+            let pid = i32::try_from(question.pid).unwrap_or(0);
+            let waits = || sys::still_waits(listener, question.id);
+            for denial in observer.look(pid, name, &asked.args, waits) {
+                self.tally.add(denial);
+            }
+        }
         // Counted only when the answer arrived: an interrupted call asks again.
         if answer(verdict) && verdict != Answer::LetPass {
             let denial = decode::denial(name, &asked.args, ruling, &self.variant);

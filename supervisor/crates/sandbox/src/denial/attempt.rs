@@ -1,0 +1,366 @@
+//! Which reach for a name a call is, and whether the grants cover it. Pure: the file system of the host
+//! is an argument.
+//!
+//! This is advice for a person, never a decision: what the kernel makes of the call is up to the layers.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::{Barrier, Denial, Fix};
+use crate::{
+    machine::{BaseEntry, BaseKind},
+    plan::Rung,
+    spec::{Access, Base, NetworkMode, Spec},
+};
+
+/// One path of a call: where its pieces are, and what it is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reach {
+    /// The argument with the directory that a relative path starts from; `None`: the current one.
+    pub(super) directory: Option<usize>,
+    /// The argument with the address of the path.
+    pub(super) path: usize,
+    pub(super) want: Want,
+}
+
+/// What a path is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Want {
+    /// To read it, or to know of it.
+    Read,
+    /// To change it.
+    Change,
+    /// To make, replace or remove it, which changes its directory.
+    Entry,
+}
+
+/// The paths that a call reaches for; empty when it reaches for none (or is a socket's).
+pub(super) fn reaches(name: &str, args: &[u64; 6]) -> Vec<Reach> {
+    let one = |directory, path, want| vec![Reach { directory, path, want }];
+    let flags = |at: usize| args.get(at).copied().unwrap_or(0);
+    match name {
+        "open" => one(None, 0, opened(flags(1))),
+        "openat" => one(Some(0), 1, opened(flags(2))),
+        "access" => one(None, 0, accessed(flags(1))),
+        "faccessat" | "faccessat2" => one(Some(0), 1, accessed(flags(2))),
+        "stat" | "lstat" | "readlink" | "chdir" => one(None, 0, Want::Read),
+        "newfstatat" | "statx" | "readlinkat" => one(Some(0), 1, Want::Read),
+        "truncate" | "chmod" => one(None, 0, Want::Change),
+        "fchmodat" | "utimensat" => one(Some(0), 1, Want::Change),
+        "creat" | "mkdir" | "rmdir" | "unlink" | "mknod" => one(None, 0, Want::Entry),
+        "mkdirat" | "unlinkat" | "mknodat" => one(Some(0), 1, Want::Entry),
+        "symlink" => one(None, 1, Want::Entry),
+        "symlinkat" => one(Some(1), 2, Want::Entry),
+        "rename" => [one(None, 0, Want::Entry), one(None, 1, Want::Entry)].concat(),
+        "link" => [one(None, 0, Want::Read), one(None, 1, Want::Entry)].concat(),
+        "renameat" | "renameat2" => {
+            [one(Some(0), 1, Want::Entry), one(Some(2), 3, Want::Entry)].concat()
+        }
+        "linkat" => [one(Some(0), 1, Want::Read), one(Some(2), 3, Want::Entry)].concat(),
+        _ => Vec::new(),
+    }
+}
+
+fn opened(flags: u64) -> Want {
+    let has = |flag: i32| flags & u64::from(flag.cast_unsigned()) != 0;
+    match (has(libc::O_CREAT), has(libc::O_WRONLY | libc::O_RDWR | libc::O_TRUNC)) {
+        (true, _) => Want::Entry,
+        (false, true) => Want::Change,
+        (false, false) => Want::Read,
+    }
+}
+
+fn accessed(mode: u64) -> Want {
+    if mode & u64::from(libc::W_OK.cast_unsigned()) == 0 { Want::Read } else { Want::Change }
+}
+
+/// What is said of a path by those who have it.
+pub(super) trait Host {
+    /// The real path on the host; `None` when nothing is there.
+    fn real(&self, path: &Path) -> Option<PathBuf>;
+    /// Whether the process sees something there.
+    fn is_inside(&self, path: &Path) -> bool;
+}
+
+/// What was granted, as far as paths and ports go.
+#[derive(Debug)]
+pub(super) struct Granted {
+    files: Vec<(PathBuf, Access)>,
+    sockets: Vec<PathBuf>,
+    /// Whether names that were not granted do not exist inside.
+    viewed: bool,
+    network: crate::spec::Network,
+}
+
+/// Trees that are no business of grants, or of the process's own.
+const OWN: [&str; 3] = ["/proc", "/dev", "/sys"];
+/// Small files that every view has.
+const WRITTEN: [&str; 3] = ["/etc/passwd", "/etc/group", "/etc/hosts"];
+
+impl Granted {
+    pub(super) fn of(spec: &Spec, base: &[BaseEntry], rung: Rung, private: Option<&Path>) -> Self {
+        let mut files: Vec<(PathBuf, Access)> =
+            spec.files.iter().map(|grant| (grant.path.clone(), grant.access)).collect();
+        if spec.base == Base::System {
+            files.extend(base.iter().map(|entry| {
+                let access = match entry.kind {
+                    BaseKind::Settings => Access::Read,
+                    BaseKind::Programs | BaseKind::Link(_) => Access::Exec,
+                };
+                (entry.path.clone(), access)
+            }));
+        }
+        files.extend(private.map(|path| (path.to_owned(), Access::Write)));
+        files.extend(WRITTEN.map(|path| (PathBuf::from(path), Access::Read)));
+        Self {
+            files,
+            sockets: spec.unix_sockets.clone(),
+            viewed: rung != Rung::Bare,
+            network: spec.network.clone(),
+        }
+    }
+
+    fn access(&self, path: &Path) -> Option<Access> {
+        let above = self.files.iter().filter(|(granted, _)| path.starts_with(granted));
+        above.map(|(_, access)| *access).max()
+    }
+
+    /// Whether a directory on the way to something granted: it is there, and can be looked at.
+    fn leads_on(&self, path: &Path) -> bool {
+        self.files.iter().any(|(granted, _)| granted.starts_with(path))
+    }
+
+    /// Whether the process has something of its own there, whatever the host has.
+    fn is_own(&self, path: &Path, host: &dyn Host) -> bool {
+        let private = self.viewed && path.starts_with("/tmp") && host.is_inside(path);
+        private || OWN.iter().any(|own| path.starts_with(own))
+    }
+
+    /// What the grants lack for a path, absolute and without `..`; `None` when it is covered, or when
+    /// it would not have worked outside either.
+    pub(super) fn file(&self, path: &Path, want: Want, host: &dyn Host) -> Option<Denial> {
+        let (target, access) = match want {
+            Want::Read => (host.real(path)?, Access::Read),
+            Want::Change => (host.real(path)?, Access::Write),
+            Want::Entry => match host.real(path).filter(|real| !real.is_dir()) {
+                // It is there: to replace it is to change it, and only its directory lets us.
+                Some(real) if self.access(&real) == Some(Access::Write) => return None,
+                _ => (host.real(path.parent()?)?, Access::Write),
+            },
+        };
+        let held = self.access(&target);
+        let covered = match held {
+            Some(held) => held >= access,
+            None => access == Access::Read && self.leads_on(&target) || self.is_own(&target, host),
+        };
+        if covered {
+            return None;
+        }
+        let rule = if held.is_some() { "granted-for-reading" } else { "not-granted" };
+        Some(Denial {
+            path: Some(path.to_owned()),
+            fix: Some(Fix::File { path: target, access }),
+            ..Denial::new(Barrier::Files, rule)
+        })
+    }
+
+    /// What the grants lack for the path of a unix socket.
+    pub(super) fn socket(&self, path: &Path, host: &dyn Host) -> Option<Denial> {
+        let target = host.real(path)?;
+        let covered =
+            !self.viewed || self.access(&target).is_some() || self.sockets.contains(&target);
+        (!covered).then(|| Denial {
+            path: Some(path.to_owned()),
+            fix: Some(Fix::Unix(target)),
+            ..Denial::new(Barrier::Files, "not-granted")
+        })
+    }
+
+    /// What the grants lack for an address of the internet.
+    pub(super) fn address(&self, name: &str, address: Address) -> Option<Denial> {
+        let Address { host, port, local } = address;
+        let (rule, fix) = match (self.network.mode, name) {
+            (NetworkMode::Ports, "connect") if !self.network.connect.contains(&port) => {
+                ("port-not-granted", Fix::Connect(port))
+            }
+            (NetworkMode::Ports, "bind") if port != 0 && !self.network.listen.contains(&port) => {
+                ("port-not-granted", Fix::Listen(port))
+            }
+            (NetworkMode::Loopback, "connect") if !local => {
+                ("loopback-only", Fix::Network(NetworkMode::Full))
+            }
+            _ => return None,
+        };
+        Some(Denial {
+            host: Some(host),
+            port: Some(port),
+            fix: Some(fix),
+            ..Denial::new(Barrier::Network, rule)
+        })
+    }
+}
+
+/// An address of the internet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) local: bool,
+}
+
+/// What the bytes of a `sockaddr` name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Peer {
+    Internet(Address),
+    Path(PathBuf),
+}
+
+/// Reads a `sockaddr`; `None` for families and shapes that are no business of grants.
+pub(super) fn peer(bytes: &[u8]) -> Option<Peer> {
+    use std::{
+        net::{IpAddr, Ipv4Addr, Ipv6Addr},
+        os::unix::ffi::OsStrExt as _,
+    };
+    let (family, rest) = bytes.split_first_chunk::<2>()?;
+    let internet = |port: [u8; 2], ip: IpAddr| {
+        let (port, local) = (u16::from_be_bytes(port), ip.is_loopback());
+        Some(Peer::Internet(Address { host: ip.to_string(), port, local }))
+    };
+    match i32::from(u16::from_ne_bytes(*family)) {
+        libc::AF_INET => {
+            let (port, rest) = rest.split_first_chunk::<2>()?;
+            let (ip, _) = rest.split_first_chunk::<4>()?;
+            internet(*port, Ipv4Addr::from(*ip).into())
+        }
+        libc::AF_INET6 => {
+            let (port, rest) = rest.split_first_chunk::<2>()?;
+            let (ip, _) = rest.get(4..)?.split_first_chunk::<16>()?;
+            internet(*port, Ipv6Addr::from(*ip).into())
+        }
+        libc::AF_UNIX => {
+            let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
+            let path = rest.get(..end).filter(|path| path.first() == Some(&b'/'))?;
+            Some(Peer::Path(PathBuf::from(std::ffi::OsStr::from_bytes(path))))
+        }
+        _ => None,
+    }
+}
+
+/// A path without `.` and `..`, by its text alone.
+pub(super) fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(part) => plain.push(part),
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::FileGrant;
+
+    /// Everything below `/srv`, `/tmp` and `/usr` exists that is not called `missing`.
+    struct Fake;
+
+    impl Host for Fake {
+        fn real(&self, path: &Path) -> Option<PathBuf> {
+            let there = ["/srv", "/tmp", "/usr", "/proc"].iter().any(|tree| path.starts_with(tree));
+            let missing = path.components().any(|part| part.as_os_str() == "missing");
+            (there && !missing || path == Path::new("/")).then(|| path.to_owned())
+        }
+
+        fn is_inside(&self, path: &Path) -> bool {
+            path == Path::new("/tmp") || path.starts_with("/tmp/own")
+        }
+    }
+
+    fn granted() -> Granted {
+        let mut spec = Spec::new("/usr/bin/true");
+        spec.base = Base::Bare;
+        spec.files = vec![
+            FileGrant::requested("/srv/read", Access::Read),
+            FileGrant::requested("/srv/write", Access::Write),
+        ];
+        Granted::of(&spec, &[], Rung::User, None)
+    }
+
+    fn lacks(path: &str, want: Want) -> Option<(String, Fix)> {
+        let denial = granted().file(Path::new(path), want, &Fake)?;
+        Some((denial.rule, denial.fix.unwrap()))
+    }
+
+    fn file(path: &str, access: Access) -> Fix {
+        Fix::File { path: path.into(), access }
+    }
+
+    #[test]
+    fn what_is_granted_and_what_is_not_there_is_no_denial() {
+        for (path, want) in [
+            ("/srv/read/a", Want::Read),
+            ("/srv/write/a", Want::Change),
+            ("/srv/write/new", Want::Entry),
+            ("/srv", Want::Read),
+            ("/srv/other/missing", Want::Read),
+            ("/tmp/new", Want::Entry),
+            ("/tmp/own/a", Want::Read),
+            ("/proc/self/x", Want::Read),
+        ] {
+            assert_eq!(lacks(path, want), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_the_least_grant() {
+        let refused = lacks("/srv/other/a", Want::Read).unwrap();
+        assert_eq!(refused, ("not-granted".to_owned(), file("/srv/other/a", Access::Read)));
+        let changed = lacks("/srv/read/a", Want::Change).unwrap();
+        assert_eq!(changed, ("granted-for-reading".to_owned(), file("/srv/read/a", Access::Write)));
+        let made = lacks("/srv/read/missing", Want::Entry).unwrap();
+        assert_eq!(made.1, file("/srv/read", Access::Write));
+        assert_eq!(lacks("/tmp/a", Want::Read).unwrap().1, file("/tmp/a", Access::Read));
+    }
+
+    #[test]
+    fn ports_beyond_the_list_are_named() {
+        let mut granted = granted();
+        granted.network.mode = NetworkMode::Ports;
+        granted.network.connect.insert(443);
+        let lacks = |name, port| {
+            let address = Address { host: "127.0.0.1".to_owned(), port, local: true };
+            granted.address(name, address).and_then(|denial| denial.fix)
+        };
+        assert_eq!(lacks("connect", 443), None);
+        assert_eq!(lacks("connect", 80), Some(Fix::Connect(80)));
+        assert_eq!(lacks("bind", 8080), Some(Fix::Listen(8080)));
+        assert_eq!(lacks("bind", 0), None);
+    }
+
+    #[test]
+    fn addresses_are_read_from_bytes_of_any_length() {
+        let inet = [&2_u16.to_ne_bytes()[..], &443_u16.to_be_bytes(), &[10, 0, 0, 1]].concat();
+        let host = "10.0.0.1".to_owned();
+        let address = Address { host, port: 443, local: false };
+        assert_eq!(peer(&inet), Some(Peer::Internet(address)));
+        let unix = [&1_u16.to_ne_bytes()[..], b"/run/x\0rest"].concat();
+        assert_eq!(peer(&unix), Some(Peer::Path("/run/x".into())));
+        for length in 0..inet.len() {
+            assert_eq!(peer(&inet[..length]), None);
+        }
+        assert_eq!(peer(&[1, 0, 0, b'a']), None);
+    }
+
+    #[test]
+    fn flags_say_what_a_file_is_opened_for() {
+        let open = |flags: i32| {
+            reaches("openat", &[0, 0, u64::from(flags.cast_unsigned()), 0, 0, 0])[0].want
+        };
+        assert_eq!(open(libc::O_RDONLY | libc::O_CLOEXEC), Want::Read);
+        assert_eq!(open(libc::O_RDWR), Want::Change);
+        assert_eq!(open(libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC), Want::Entry);
+        assert_eq!(plain(Path::new("/a/./b/../../../c")), Path::new("/c"));
+    }
+}

@@ -1,0 +1,172 @@
+//! What `plugbay run` tells of a refusal makes the run pass when it is typed.
+
+use std::{net::TcpListener, os::unix::fs::PermissionsExt as _, process::Stdio};
+
+use plugbay_tests::{Setting, TestEnv, command};
+
+/// Fixes that one failure may need one after the other.
+const ROUNDS: usize = 3;
+
+/// A command that fails for want of something.
+struct Case {
+    name: &'static str,
+    flags: Vec<String>,
+    command: Vec<String>,
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+impl Case {
+    fn new(name: &'static str, flags: &str, command: &[&str]) -> Self {
+        let command = command.iter().map(|&word| word.to_owned()).collect();
+        Self { name, flags: words(flags), command }
+    }
+}
+
+/// Runs it: whether it succeeded, and what was said.
+fn run(env: &TestEnv, setting: Setting, flags: &[String], words: &[String]) -> (bool, String) {
+    let mut process = command(&env.binaries().path("rung"));
+    process.args(setting.rung_options()).arg("--").arg(env.binaries().path("plugbay"));
+    process.args(["plugbay", "run"]).args(flags).arg("--").args(words);
+    let output = process.stdin(Stdio::null()).output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// The flags that were told, in the order in which they were told.
+fn fixes(said: &str) -> Vec<String> {
+    let told = said.lines().filter_map(|line| line.split_once("; to allow it: "));
+    told.flat_map(|(_, fix)| words(fix)).collect()
+}
+
+fn holds(env: &TestEnv, setting: Setting, case: &Case) -> Result<(), String> {
+    let Case { name, flags, command } = case;
+    let failed =
+        |what: &str, said: &str| Err(format!("{name} ({}): {what}\n{said}", setting.name()));
+    let mut flags = flags.clone();
+    let (passed, mut said) = run(env, setting, &flags, command);
+    if passed {
+        return failed("it was not refused", &said);
+    }
+    for _ in 0..ROUNDS {
+        let told = fixes(&said);
+        if told.is_empty() {
+            return failed("no fix was told", &said);
+        }
+        flags.extend(told);
+        let (passed, now) = run(env, setting, &flags, command);
+        if passed {
+            println!("{name} ({}): {}", setting.name(), flags.join(" "));
+            return Ok(());
+        }
+        said = now;
+    }
+    failed(&format!("it still fails with {flags:?}"), &said)
+}
+
+fn all_hold(env: &TestEnv, settings: &[Setting], cases: &[Case]) {
+    let pairs = settings.iter().flat_map(|setting| cases.iter().map(move |case| (setting, case)));
+    let broken: Vec<String> =
+        pairs.filter_map(|(setting, case)| holds(env, *setting, case).err()).collect();
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+const PRIORITY: &str = "import os; os.setpriority(os.PRIO_PROCESS, 0, 5)";
+
+#[test]
+fn the_fix_that_is_told_for_a_file_a_port_or_a_call_makes_the_run_pass() {
+    let env = crate::env();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connect = format!("import socket; socket.create_connection(('127.0.0.1', {port}))");
+    for setting in Setting::possible() {
+        let given = env.directory("given", setting.uid());
+        // As root without namespaces a grant is worth what its mode allows others.
+        std::fs::set_permissions(&given, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let given = given.to_str().unwrap();
+        let file = format!("{given}/data.txt");
+        std::fs::write(&file, "data").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
+        let here = format!("--explain --read {given} --workdir {given}");
+        let append = format!("echo more >> {file}");
+        let cases = [
+            Case::new("a file", "--explain", &["cat", &file]),
+            Case::new("a new file where reading is granted", &here, &["mkdir", "new"]),
+            Case::new("a file granted for reading", &here, &["sh", "-c", &append]),
+            Case::new("a port", "--explain --net 1", &["python3", "-c", &connect]),
+            Case::new("a host", "", &["python3", "-c", &connect]),
+            Case::new("a system call", "", &["python3", "-c", PRIORITY]),
+        ];
+        all_hold(&env, &[setting], &cases);
+        std::fs::remove_dir_all(given).unwrap();
+    }
+}
+
+#[test]
+fn the_fix_that_is_told_for_a_limit_makes_the_run_pass() {
+    let env = crate::env();
+    let forks = "for i in 1 2 3 4 5 6 7 8 9; do sleep 0.2 & done; wait";
+    let burn = "import time\nwhile time.process_time() < 1.5: pass";
+    let write = "exec dd if=/dev/zero of=${TMPDIR:-/tmp}/big bs=1M count=3";
+    let everywhere = [
+        Case::new("processor time", "--cpu-time 1s", &["python3", "-c", burn]),
+        Case::new("wall clock time", "--wall 1s", &["sleep", "2"]),
+        Case::new("file size", "--file-size 1MiB", &["sh", "-c", write]),
+    ];
+    let settings = Setting::possible();
+    all_hold(&env, settings.get(..1).unwrap(), &everywhere);
+    // Told only where something counts the whole tree.
+    let counted = [
+        Case::new("memory", "--memory 64MiB", &["python3", "-c", "bytearray(100 << 20)"]),
+        Case::new("processes", "--pids 5", &["sh", "-c", forks]),
+    ];
+    let counts = |setting: &Setting| {
+        let (_, said) = run(&env, *setting, &words("--verbose"), &words("true"));
+        said.lines().any(|line| line.contains("rlimits") && line.contains("enforced"))
+    };
+    let settings: Vec<Setting> = settings.into_iter().filter(counts).take(1).collect();
+    all_hold(&env, &settings, &counted);
+}
+
+#[test]
+fn what_is_granted_is_not_told_as_refused() {
+    let env = crate::env();
+    for setting in Setting::possible() {
+        let given = env.directory("given", setting.uid());
+        let flags = words(&format!("--explain --write {0} --workdir {0}", given.display()));
+        let command =
+            ["sh", "-c", "mkdir a && echo x > a/b && cat a/b && ls /usr && rm -r a; false"]
+                .map(str::to_owned);
+        let (_, said) = run(&env, setting, &flags, &command);
+        assert!(said.contains("explain: "), "{}: {said}", setting.name());
+        assert!(!said.contains("denied: "), "{}: {said}", setting.name());
+    }
+}
+
+#[test]
+fn where_a_sandbox_outside_listens_refusals_hold_and_nobody_claims_to_watch() {
+    let env = crate::env();
+    let inner = env.binaries().path("plugbay");
+    let report = env.directory("reports", Setting::User.uid()).join("inner.json");
+    let outer = words(&format!(
+        "--explain --exec {} --write {} --profile ci",
+        inner.parent().unwrap().display(),
+        env.root().display()
+    ));
+    let command = [inner.to_str().unwrap(), "run", "--report", report.to_str().unwrap(), "--"];
+    let command: Vec<String> = command
+        .iter()
+        .copied()
+        .chain(["mount", "-t", "tmpfs", "x", "/tmp"])
+        .map(str::to_owned)
+        .collect();
+    let (passed, said) = run(&env, Setting::User, &outer, &command);
+    assert!(!passed, "{said}");
+    let text = std::fs::read_to_string(&report).unwrap_or_else(|error| panic!("{error}: {said}"));
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let watched = &report["denials"]["watched"];
+    assert_eq!(watched["calls"], false, "{text}");
+    assert!(watched["why"].as_str().unwrap().contains("listens already"), "{text}");
+    assert_eq!(report["denials"]["kinds"].as_array().unwrap().len(), 0, "{text}");
+}

@@ -4,13 +4,15 @@
 //! in, states and effects go out. `manager` is who carries the effects out.
 //!
 //! [`slot`] is the life of one plugin name, [`instance`] that of one process of it, [`restart`] what
-//! becomes of a plugin after an end, [`limiter`] who may start when.
+//! becomes of a plugin after an end, [`limiter`] who may start when, [`pulse`]
+//! what the signs of life of one say.
 
 use std::time::Duration;
 
 pub mod identity;
 pub mod instance;
 pub mod limiter;
+pub mod pulse;
 pub mod restart;
 pub mod slot;
 

@@ -10,7 +10,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use plugbay_protocol::{Decoded, Decoder, Framing, limits};
@@ -24,7 +24,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Boxed, Control, Exited, Launched, Launcher, Process};
-use crate::plugin::{death::Cause, lock};
+use crate::{
+    clock,
+    plugin::{death::Cause, lock},
+};
 
 type Script = Arc<dyn Fn(Fake) -> Boxed<'static, Cause> + Send + Sync>;
 
@@ -35,6 +38,8 @@ pub(crate) struct Stage {
     launches: Arc<AtomicU64>,
     alive: Arc<AtomicU64>,
     signals: Arc<Mutex<Vec<i32>>>,
+    /// Since when its processes keep a processor busy.
+    busy: Arc<Mutex<Option<Instant>>>,
 }
 
 impl fmt::Debug for Stage {
@@ -54,7 +59,13 @@ impl Stage {
             launches: Arc::default(),
             alive: Arc::default(),
             signals: Arc::default(),
+            busy: Arc::default(),
         }
+    }
+
+    /// From now on its processes keep a processor busy.
+    pub(crate) fn toil(&self) {
+        *lock(&self.busy) = Some(clock::now());
     }
 
     pub(crate) fn alive(&self) -> u64 {
@@ -97,8 +108,12 @@ impl Launcher for Stage {
             alive.fetch_sub(1, Ordering::SeqCst);
             ended.send_replace(Some(Exited::unseen(cause)));
         });
-        let control =
-            Arc::new(Strings { killed, signals: self.signals.clone(), looks: AtomicU64::new(0) });
+        let control = Arc::new(Strings {
+            killed,
+            signals: self.signals.clone(),
+            looks: AtomicU64::new(0),
+            busy: self.busy.clone(),
+        });
         let process = Process::new(u32::try_from(number).ok(), None, exited, control);
         let enforcement = Arc::new(Enforcement {
             layers: Vec::new(),
@@ -121,6 +136,7 @@ struct Strings {
     killed: CancellationToken,
     signals: Arc<Mutex<Vec<i32>>>,
     looks: AtomicU64,
+    busy: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Control for Strings {
@@ -135,6 +151,11 @@ impl Control for Strings {
 
     fn kill(&self) {
         self.killed.cancel();
+    }
+
+    fn tree_time(&self) -> Option<Duration> {
+        let busy = *lock(&self.busy);
+        Some(busy.map_or(Duration::ZERO, |since| clock::now().saturating_duration_since(since)))
     }
 }
 
@@ -187,10 +208,20 @@ impl Fake {
 
     /// Does the handshake; gives what `initialize` said.
     pub(crate) async fn greet(&mut self, name: &str, methods: &[&str]) -> Value {
+        self.greet_with(name, methods, &["cancel", "progress", "streams"]).await
+    }
+
+    /// The same, with features of its own.
+    pub(crate) async fn greet_with(
+        &mut self,
+        name: &str,
+        methods: &[&str],
+        features: &[&str],
+    ) -> Value {
         let initialize = self.expect("initialize").await;
         let hello = json!({
             "version": 1,
-            "features": ["cancel", "progress", "streams"],
+            "features": features,
             "plugin": {"name": name, "version": "1.0.0"},
             "methods": methods,
         });

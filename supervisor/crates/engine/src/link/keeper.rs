@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Boxed, Control, Exited, Launched, Launcher, Process, readiness::register};
+use super::{Boxed, Control, Exited, Launched, Launcher, Process, cpu, readiness::register};
 use crate::plugin::{
     death::{Cause, Usage},
     lock,
@@ -216,6 +216,10 @@ impl Control for Remote {
     fn cpu_time(&self) -> Option<Duration> {
         let pid = i32::try_from(self.pid?).ok()?;
         plugbay_sandbox::process::cpu_time(pid).ok()
+    }
+
+    fn tree_time(&self) -> Option<Duration> {
+        self.pid.and_then(cpu::of_tree)
     }
 }
 

@@ -3,6 +3,7 @@
 //! In production that is the keeper (`link::keeper`); tests put a scripted plugin behind it, at the
 //! other end of the same pipes. Nothing else in the engine knows which.
 
+mod cpu;
 #[cfg(test)]
 pub(crate) mod fake;
 pub(crate) mod keeper;
@@ -58,6 +59,8 @@ pub(crate) trait Control: fmt::Debug + Send + Sync {
     fn kill(&self);
     /// The processor time of the main process so far, if it can be told.
     fn cpu_time(&self) -> Option<Duration>;
+    /// The same of the main process and all that descends from it; coarser.
+    fn tree_time(&self) -> Option<Duration>;
 }
 
 /// Tells the processor time of a process.
@@ -107,6 +110,11 @@ impl Process {
     /// What tells the processor time of the main process, without a hold on it.
     pub(crate) fn meter(&self) -> Meter {
         Meter(self.control.clone())
+    }
+
+    /// How much processor time it and its descendants have used, if that can be said.
+    pub(crate) fn tree_time(&self) -> Option<Duration> {
+        self.control.tree_time()
     }
 
     /// Waits until the main process has ended, whatever its children do.

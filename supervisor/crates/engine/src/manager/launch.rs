@@ -34,7 +34,8 @@ use crate::{
 };
 
 /// The features of the protocol that this engine has.
-const FEATURES: [&str; 4] = [feature::CANCEL, feature::PROGRESS, feature::PING, feature::STREAMS];
+const FEATURES: [&str; 5] =
+    [feature::CANCEL, feature::PROGRESS, feature::PING, feature::HEALTH, feature::STREAMS];
 
 /// What all plugins of a host share.
 #[derive(Debug)]

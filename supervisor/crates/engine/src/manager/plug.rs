@@ -1,7 +1,7 @@
 //! One plugin in the table: its slot, its processes, and what is published of them.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -20,7 +20,7 @@ use crate::{
     clock,
     lifecycle::{
         identity::InstanceId,
-        instance::{Fitness, Instance, Phase, Role},
+        instance::{Instance, Phase, Role},
         slot::{Slot, State},
     },
     plugin::{
@@ -68,6 +68,8 @@ struct Seat {
     pid: Option<u32>,
     session: Option<Arc<Session>>,
     hello: Option<Arc<Hello>>,
+    /// What is wrong with it, if something is.
+    ails: Arc<str>,
     /// What it was refused so far.
     denied: Arc<Tally>,
 }
@@ -114,8 +116,15 @@ impl Plug {
     /// A process is being started; its orders go here.
     pub(crate) fn seat(&mut self, instance: InstanceId, orders: mpsc::Sender<Order>) {
         let denied = Arc::default();
-        let seat =
-            Seat { orders, since: clock::wall(), pid: None, session: None, hello: None, denied };
+        let seat = Seat {
+            orders,
+            since: clock::wall(),
+            pid: None,
+            session: None,
+            hello: None,
+            ails: "".into(),
+            denied,
+        };
         self.seats.insert(instance, seat);
     }
 
@@ -149,6 +158,13 @@ impl Plug {
         if let Some(seat) = self.seats.get_mut(&instance) {
             seat.session = Some(session);
             seat.hello = hello;
+        }
+    }
+
+    /// A process is not well, or well again.
+    pub(crate) fn ails(&mut self, instance: InstanceId, why: Arc<str>) {
+        if let Some(seat) = self.seats.get_mut(&instance) {
+            seat.ails = why;
         }
     }
 
@@ -268,9 +284,8 @@ impl Plug {
         if ready < all {
             told.push(format!("{ready} of {all} instances take calls"));
         }
-        if count(|one| one.phase() == Phase::Ready(Fitness::Ailing)) > 0 {
-            told.push("it is slow to give signs of life".to_owned());
-        }
+        let ails: BTreeSet<&str> = self.seats.values().map(|seat| &*seat.ails).collect();
+        told.extend(ails.into_iter().filter(|why| !why.is_empty()).map(str::to_owned));
         if count(|one| matches!(one.phase(), Phase::Unkillable { .. })) > 0 {
             told.push("a process cannot be killed".to_owned());
         }

@@ -216,6 +216,10 @@ impl Table {
                 plug.greeted(instance, session, hello);
                 Event::Ready(instance)
             }
+            Report::Fitness(fitness, why) => {
+                plug.ails(instance, why);
+                Event::Fitness(instance, fitness)
+            }
             Report::Dying => Event::Dying(instance),
             Report::Drained => Event::Drained(instance),
             Report::ShutDown => Event::ShutDown(instance),
@@ -250,6 +254,7 @@ impl Table {
             Report::Running { .. }
             | Report::Denied(_)
             | Report::Ready { .. }
+            | Report::Fitness(..)
             | Report::Dying
             | Report::Drained
             | Report::ShutDown => {

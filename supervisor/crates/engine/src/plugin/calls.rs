@@ -35,6 +35,9 @@ pub(crate) const MAX_IN_FLIGHT: usize = 1 << INDEX_BITS;
 pub(crate) struct CallId(u64);
 
 impl CallId {
+    /// The first call of a session: its place and turn are the first.
+    pub(crate) const FIRST: Self = Self(1 << INDEX_BITS);
+
     fn new(index: u16, turn: u64) -> Self {
         Self(u64::from(index) | ((turn & TURN_MASK) << INDEX_BITS))
     }

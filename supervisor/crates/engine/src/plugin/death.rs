@@ -11,6 +11,7 @@ use plugbay_sandbox::{Hit, Limit, SECCOMP_KILL, Stage};
 use super::text::{Breaks, plain};
 use crate::lifecycle::{
     identity::{Generation, InstanceId},
+    pulse::Stuck,
     restart::{Exit, Policy},
 };
 
@@ -33,6 +34,18 @@ pub enum Cause {
     /// It did not answer `initialize` in time and was killed.
     Mute {
         /// The time it was given.
+        after: Duration,
+    },
+    /// It answered `initialize`, but did not say in time that it can work, and was killed.
+    NotReady {
+        /// The time it was given.
+        after: Duration,
+    },
+    /// It gave no sign of life and was killed.
+    Watchdog {
+        /// What it was found doing.
+        stuck: Stuck,
+        /// How long it had been silent.
         after: Duration,
     },
     /// It answered `initialize` with something that cannot be worked with, and was killed.
@@ -67,6 +80,8 @@ impl Cause {
             Self::Limit(limit) => format!("limit({})", limit.name()),
             Self::Protocol(_) => "protocol".to_owned(),
             Self::Mute { .. } => "mute".to_owned(),
+            Self::NotReady { .. } => "unready".to_owned(),
+            Self::Watchdog { stuck, .. } => format!("watchdog({})", stuck.name()),
             Self::Handshake(_) => "handshake".to_owned(),
             Self::Launch { stage, errno, .. } => format!("launch({stage}, {errno})"),
             Self::Host(_) => "host".to_owned(),
@@ -92,12 +107,19 @@ impl Cause {
             | Self::Protocol(_)
             | Self::Mute { .. }
             | Self::Host(_)
+            | Self::NotReady { .. }
+            | Self::Watchdog { .. }
             | Self::Unknown => Exit::Failure,
         }
     }
 }
 
 impl Cause {
+    /// Whether it is killed for saying nothing: what it is doing just then is worth knowing.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(self, Self::Mute { .. } | Self::NotReady { .. } | Self::Watchdog { .. })
+    }
+
     /// Whether the machine was short of something that every start needs. A step that runs under
     /// the plugin's own limits says nothing of the machine: a plugin that is allowed no process must
     /// not keep others from starting.
@@ -127,6 +149,21 @@ impl fmt::Display for Cause {
             Self::Mute { after } => {
                 write!(f, "ran, but did not answer `initialize` within {after:?}")
             }
+            Self::NotReady { after } => {
+                write!(
+                    f,
+                    "answered `initialize`, but did not say within {after:?} that it can work"
+                )
+            }
+            Self::Watchdog { stuck: Stuck::Hang, after } => {
+                write!(f, "gave no sign of life for {} and did nothing", whole(*after))
+            }
+            Self::Watchdog { stuck: Stuck::Busy, after } => {
+                write!(f, "gave no sign of life for {} while it was busy", whole(*after))
+            }
+            Self::Watchdog { stuck: Stuck::Deaf, after } => {
+                write!(f, "did not read its input for {}", whole(*after))
+            }
             Self::Handshake(what) => write!(f, "answered `initialize` wrongly: {what}"),
             Self::Launch { stage, errno: 0, message } => {
                 write!(f, "could not be started at step `{stage}`: {message}")
@@ -139,6 +176,11 @@ impl fmt::Display for Cause {
             Self::Unknown => f.write_str("gone, for a reason not known yet"),
         }
     }
+}
+
+/// A duration without the digits that say nothing.
+fn whole(duration: Duration) -> impl fmt::Display {
+    format!("{:?}", Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
 }
 
 /// A signal's customary name.

@@ -38,18 +38,20 @@ use super::{
     gate::{Gate, Pass},
     handshake,
     outbound::Outbound,
-    reader,
+    probe, reader,
     session::{Call, Failure, Manners, Parts, Session, Trace},
     stderr::{self, Tail},
 };
 use crate::{
     clock,
-    lifecycle::limiter::Lane,
-    link::{Exited, Launched, Launcher, Process},
+    lifecycle::{instance::Fitness, limiter::Lane},
+    link::{Boxed, Exited, Launched, Launcher, Process},
 };
 
 /// A plugin that reports progress may take longer to start, but not longer than this.
-const LONGEST_START: Duration = Duration::from_secs(120);
+const LONGEST_START: Duration = Duration::from_secs(300);
+/// How long one that is killed for its silence may take to say what it was doing.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long the keeper may take to start a process. If it starts one later, it is let go at once.
 const LAUNCH: Duration = Duration::from_secs(20);
 /// How long a start keeps its place among those under way once the process runs. Four that hang must
@@ -109,6 +111,8 @@ pub(crate) enum Report {
     Denied(Arc<Tally>),
     /// It takes calls.
     Ready { session: Arc<Session>, hello: Option<Arc<Hello>> },
+    /// It is as well as this now, and why.
+    Fitness(Fitness, Arc<str>),
     /// Its main process is gone, or it was condemned.
     Dying,
     /// Nobody waits for an answer.
@@ -128,7 +132,7 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     /// Sends a report; a manager that is gone needs none.
-    async fn send(&self, report: Report) {
+    pub(super) async fn send(&self, report: Report) {
         self.sender.send((self.label.clone(), report)).await.ok();
     }
 }
@@ -222,7 +226,7 @@ struct Greeting {
 }
 
 struct Instance {
-    process: Process,
+    process: Arc<Process>,
     session: Arc<Session>,
     reporter: Reporter,
     tail: Arc<Tail>,
@@ -264,7 +268,7 @@ impl Instance {
         tasks.spawn(feed(session.clone()));
         reporter.send(Report::Running { pid, enforcement }).await;
         Ok(Self {
-            process,
+            process: Arc::new(process),
             session,
             reporter,
             tail,
@@ -286,10 +290,12 @@ impl Instance {
         greeting: Greeting,
         orders: &mut mpsc::Receiver<Order>,
     ) -> Option<Cause> {
+        let asked = greeting.manifest.supervision.health.clone();
         let greeted = greet(self.session.clone(), greeting);
         let broken = broken(self.session.clone());
         tokio::pin!(greeted, broken);
         let session = self.session.clone();
+        let mut watch: Boxed<'static, Cause> = Box::pin(std::future::pending());
         let mut denials = self.denials.clone();
         loop {
             tokio::select! {
@@ -306,15 +312,29 @@ impl Instance {
                         return Some(Cause::Host(fallen.to_string()));
                     }
                 }
+                // One that is on its way down is bounded by that.
+                cause = &mut watch, if !self.requested => return Some(cause),
                 answer = &mut greeted, if !self.greeted => match answer {
                     Ok(hello) => {
                         self.greeted = true;
+                        watch = self.watch(probe::Rules::new(
+                            &asked,
+                            hello.as_deref(),
+                            fastrand::f64(),
+                        ));
                         self.reporter.send(Report::Ready { session: session.clone(), hello }).await;
                     }
                     Err(cause) => return Some(cause),
                 },
             }
         }
+    }
+
+    /// The watch over it, apart from the rest of its life.
+    fn watch(&self, rules: probe::Rules) -> Boxed<'static, Cause> {
+        let (session, process) = (self.session.clone(), self.process.clone());
+        let reporter = self.reporter.clone();
+        Box::pin(async move { probe::watch(&session, &process, &reporter, rules).await })
     }
 
     fn obey(&mut self, order: Option<Order>) {
@@ -355,16 +375,23 @@ impl Instance {
     /// Tells everyone, cleans up, and writes the record.
     async fn end(mut self, sentence: Option<Cause>, orders: &mut mpsc::Receiver<Order>) -> Death {
         let seen = clock::now();
-        let condemned = sentence.is_some();
+        let silent = sentence.as_ref().is_some_and(Cause::is_silence);
+        let condemned = sentence.is_some() && !silent;
         if condemned {
             self.process.kill();
-        } else {
-            self.gone.send_replace(true);
         }
         self.reporter.send(Report::Dying).await;
+        if silent {
+            self.last_words().await;
+        }
         // Everyone who waits is told within a tenth of a second, whatever is known by then. A
         // plugin that broke the rules gets no last word.
-        let known = if condemned { None } else { self.settle(seen).await };
+        let known = if condemned {
+            None
+        } else {
+            self.gone.send_replace(true);
+            self.settle(clock::now()).await
+        };
         let sentence = sentence.or_else(|| self.requested.then_some(Cause::Requested));
         let told = sentence.clone().or_else(|| known.map(|exited| exited.cause));
         let ending = Arc::new(Ending {
@@ -392,6 +419,16 @@ impl Instance {
             usage: exited.usage,
             memory_peak: exited.memory_peak,
         }
+    }
+
+    /// Has a silent process say where it is: most runtimes write their stacks when they are aborted.
+    /// Those who wait for its answers have waited long already, and get the stacks for it.
+    async fn last_words(&self) {
+        self.process.signal(libc::SIGABRT);
+        // One that is stopped would not take the signal.
+        self.process.signal(libc::SIGCONT);
+        time::timeout(LAST_WORDS, self.process.main_ended()).await.ok();
+        self.process.kill();
     }
 
     /// Reads what the process left in its pipes and learns how it ended, for a short time.
@@ -487,6 +524,10 @@ async fn greet(session: Arc<Session>, greeting: Greeting) -> Result<Option<Arc<H
     session.greeted.store(true, Ordering::Release);
     // If it cannot be sent, the process is on its way out and that is seen elsewhere.
     session.notify(method::INITIALIZED, &()).ok();
+    let warm = probe::warm(&session, &greeting.manifest.supervision.health, &hello);
+    if time::timeout(greeting.timeout, warm).await.is_err() {
+        return Err(Cause::NotReady { after: greeting.timeout });
+    }
     Ok(Some(Arc::new(hello)))
 }
 

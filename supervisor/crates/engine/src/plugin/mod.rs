@@ -21,6 +21,7 @@ pub(crate) mod handshake;
 pub(crate) mod inbound;
 pub(crate) mod instance;
 mod outbound;
+mod probe;
 mod rate;
 mod reader;
 mod remains;

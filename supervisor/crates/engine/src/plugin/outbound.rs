@@ -12,11 +12,13 @@ use std::{
     collections::VecDeque,
     io::{self, IoSlice},
     sync::{Arc, Mutex},
+    time::Instant,
 };
 
 use tokio::{net::unix::pipe, sync::Notify};
 
-use super::{calls::CallId, lock};
+use super::{calls::CallId, lock, probe::Bell};
+use crate::clock;
 
 /// The most that waits for a plugin that does not read.
 pub(crate) const QUEUE_MESSAGES: usize = 1024;
@@ -59,6 +61,8 @@ struct Queue {
     /// How much of the first frame has been written.
     written: usize,
     bytes: usize,
+    /// Since when the pipe has taken nothing of what is queued.
+    stalled: Option<Instant>,
     closing: bool,
 }
 
@@ -72,6 +76,8 @@ pub(crate) struct Outbound {
     room: Notify,
     /// The plugin has closed its stdin.
     broken: Notify,
+    /// Rung when the pipe is full.
+    pub(crate) full: Bell,
 }
 
 impl Outbound {
@@ -82,6 +88,7 @@ impl Outbound {
             frames: VecDeque::new(),
             written: 0,
             bytes: 0,
+            stalled: None,
             closing: false,
         };
         Self {
@@ -89,6 +96,7 @@ impl Outbound {
             pending: Notify::new(),
             room: Notify::new(),
             broken: Notify::new(),
+            full: Bell::default(),
         }
     }
 
@@ -116,6 +124,7 @@ impl Outbound {
         queue.push(frame, written);
         drop(queue);
         self.pending.notify_one();
+        self.full.ring();
         Ok(())
     }
 
@@ -153,6 +162,11 @@ impl Outbound {
         }
     }
 
+    /// Since when the pipe has taken nothing, although something is queued.
+    pub(crate) fn stalled(&self) -> Option<Instant> {
+        lock(&self.queue).stalled
+    }
+
     /// Waits until the plugin has closed its stdin while the host still wanted to write.
     pub(crate) async fn broken(&self) {
         self.broken.notified().await;
@@ -179,6 +193,7 @@ impl Outbound {
         let unsent = queue.frames.iter().skip(begun).filter_map(|frame| frame.call).collect();
         queue.frames = VecDeque::new();
         queue.bytes = 0;
+        queue.stalled = None;
         drop(queue);
         self.pending.notify_one();
         self.room.notify_waiters();
@@ -194,6 +209,9 @@ impl Outbound {
             return false;
         };
         queue.bytes -= frame.bytes.len();
+        if queue.frames.is_empty() {
+            queue.stalled = None;
+        }
         drop(queue);
         self.room.notify_waiters();
         true
@@ -246,6 +264,7 @@ impl Queue {
     fn push(&mut self, frame: Frame, written: usize) {
         if self.frames.is_empty() {
             self.written = written;
+            self.stalled = Some(clock::now());
         }
         self.bytes += frame.bytes.len();
         self.frames.push_back(frame);
@@ -275,6 +294,7 @@ impl Queue {
             self.bytes -= length;
             self.frames.pop_front();
         }
+        self.stalled = (!self.frames.is_empty()).then(clock::now);
     }
 }
 

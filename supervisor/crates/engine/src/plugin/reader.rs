@@ -167,7 +167,7 @@ impl<'s> Reader<'s> {
         let session = *session;
         let fault = match decoder.next() {
             None => return false,
-            Some(Decoded::Frame(frame)) => match Message::parse(frame) {
+            Some(Decoded::Frame(frame)) => match heard(session, Message::parse(frame)) {
                 Ok(Message::Response { id: Some(id), outcome }) => {
                     match respond(session, &id, outcome.map(RawValue::to_owned)) {
                         Ok(()) => return true,
@@ -345,12 +345,21 @@ enum Fault {
     Oversize { id: Option<Id<'static>>, shape: Shape },
 }
 
+/// Any message is a sign of life.
+fn heard<T, E>(session: &Session, message: Result<T, E>) -> Result<T, E> {
+    if message.is_ok() {
+        session.probe.heard();
+    }
+    message
+}
+
 /// Gives an answer to whoever waits. The error is a fault of the plugin's.
 fn respond(
     session: &Arc<Session>,
     id: &Id<'_>,
     outcome: Result<Box<RawValue>, plugbay_protocol::ErrorObject>,
 ) -> Result<(), String> {
+    let Some(outcome) = session.probe.take(id, outcome) else { return Ok(()) };
     let opened = outcome.as_ref().map_or(Ok(Vec::new()), |result| session.open_streams(result));
     let (answer, fault) = match (outcome, opened) {
         (Ok(result), Ok(streams)) => (Answer::Result(result, streams), Ok(())),
@@ -385,7 +394,12 @@ fn progress(session: &Session, params: &RawValue) -> bool {
         token: Id<'a>,
     }
     let Ok(Token { token }) = serde_json::from_str(params.get()) else { return false };
-    let Some(id) = call_id(&token) else { return false };
+    let id = match &token {
+        // The token of a start, which needs no `_meta` to be known.
+        Id::Text(text) if text == method::INITIALIZE => Some(CallId::FIRST),
+        Id::Text(_) | Id::Number(_) => call_id(&token),
+    };
+    let Some(id) = id else { return false };
     session.progress(id, || serde_json::from_str::<Progress>(params.get()).ok())
 }
 

@@ -35,6 +35,7 @@ use super::{
     inbound::{Inbox, Services},
     lock,
     outbound::{Bound, Frame, Outbound, SendError},
+    probe::Probe,
     stream::{Intake, Luggage, Outgoing, Streams},
 };
 use crate::{clock, link::Meter, log::LogSink};
@@ -184,6 +185,7 @@ pub(crate) struct Session {
     pub(crate) sink: LogSink,
     pub(crate) outbound: Outbound,
     pub(crate) inbox: Inbox,
+    pub(crate) probe: Probe,
     pub(crate) services: Arc<dyn Services>,
     /// Set when the handshake is done; only then may the plugin ask.
     pub(crate) greeted: AtomicBool,
@@ -230,6 +232,7 @@ impl Session {
             sink: parts.sink,
             outbound,
             inbox: Inbox::default(),
+            probe: Probe::default(),
             services: parts.services,
             greeted: AtomicBool::new(false),
             tasks: TaskTracker::new(),
@@ -593,6 +596,8 @@ impl Session {
         let mut calls = lock(&self.calls);
         let taken = calls.insert(caller, waiter, now);
         self.busy.store(calls.in_flight(), Ordering::Relaxed);
+        drop(calls);
+        self.probe.called.ring();
         taken.map_err(|(refusal, _waiter)| refusal)
     }
 
@@ -605,6 +610,11 @@ impl Session {
     /// Calls that occupy the plugin, as far as that can be said without a lock.
     pub(crate) fn busy(&self) -> usize {
         self.busy.load(Ordering::Relaxed)
+    }
+
+    /// Calls that somebody waits for.
+    pub(crate) fn waiting(&self) -> usize {
+        lock(&self.calls).waiting()
     }
 
     /// Calls that occupy the plugin.

@@ -116,7 +116,8 @@ async fn a_machine_that_is_short_is_given_time_and_nobody_is_blamed() {
         up += usize::from(matches!(kind, EventKind::State { to: "running", .. }));
     }
     let took = clock::now() - before;
-    assert!(took >= Duration::from_secs(5) && took < Duration::from_secs(7), "{took:?}");
+    // Once or, if not all four failed before the first pause, twice.
+    assert!(took >= Duration::from_secs(5) && took < Duration::from_secs(12), "{took:?}");
     for status in host.plugins().await {
         assert_eq!((status.state, status.failures), ("running", 0), "{}", status.name);
     }

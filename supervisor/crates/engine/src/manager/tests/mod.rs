@@ -3,6 +3,7 @@
 mod calls;
 mod crowds;
 mod faults;
+mod health;
 mod instances;
 mod ledger;
 mod lives;

@@ -49,6 +49,9 @@ pub(crate) enum Verb {
     Run(Box<Run>),
     List(List),
     Info(Info),
+    HelpPlugin(HelpPlugin),
+    Why(Why),
+    History(History),
     Check(Check),
     Doctor(Doctor),
     Chaos(Chaos),
@@ -308,6 +311,77 @@ pub(crate) struct Info {
     pub(crate) json: bool,
 }
 
+/// Show how a plugin's methods are called
+///
+/// Made from its manifest: every method with its parameters, result and an example, and every key of
+/// its configuration.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plugbay help-plugin examples/wordstats\n  \
+    plugbay help-plugin wordstats count")]
+pub(crate) struct HelpPlugin {
+    /// A plugin's directory, or the name of a plugin found under --plugins
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) plugin: String,
+
+    /// Only this method
+    pub(crate) method: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) places: Places,
+}
+
+/// Tell why a plugin failed last, and what can be done about it
+///
+/// What ended it and when, which calls it was working on, its last words, what it used, what
+/// happened before and since, and what happens next. Read from what earlier commands and hosts have
+/// kept in the state directory; the plugin need not be there any more.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plugbay why wordstats\n  \
+    plugbay why wordstats --lines 500\n  \
+    plugbay why wordstats --json | jq -r .death.stderr")]
+pub(crate) struct Why {
+    /// The plugin's name, or its directory
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) plugin: String,
+
+    /// How many of its last lines on stderr to show
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    pub(crate) lines: usize,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Show what happened to a plugin lately: its calls, ends or states
+///
+/// Read from what earlier commands and hosts have kept in the state directory. Of a call, neither
+/// the parameters nor the result are kept.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plugbay history wordstats\n  \
+    plugbay history wordstats --of ends -n 5\n  \
+    plugbay history wordstats --json | jq '.calls[] | select(.outcome != \"ok\")'")]
+pub(crate) struct History {
+    /// The plugin's name, or its directory
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) plugin: String,
+
+    /// What is shown of it
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) of: HistoryWord,
+
+    /// How many, the newest first
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    pub(crate) number: u32,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Validate a plugin directory without running anything of it
 ///
 /// Reads the manifest, looks for the command and the files it asks for, and compiles the schemas.
@@ -426,6 +500,18 @@ pub(crate) enum LevelWord {
     Standard,
     /// No sandbox at all
     None,
+}
+
+/// `history --of`, spelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum HistoryWord {
+    /// How its calls went
+    #[default]
+    Calls,
+    /// How its processes ended
+    Ends,
+    /// Which states it was in
+    States,
 }
 
 /// `--profile`, spelled.

@@ -94,7 +94,7 @@ fn every_flag_of_run_is_there() {
 
 #[test]
 fn data_verbs_speak_json() {
-    for verb in ["call", "list", "info", "check", "doctor"] {
+    for verb in ["call", "list", "info", "why", "history", "check", "doctor"] {
         let command = Plugbay::command();
         let verb = command.find_subcommand(verb).unwrap();
         assert!(verb.get_arguments().any(|arg| arg.get_long() == Some("json")), "{verb}");
@@ -170,6 +170,9 @@ fn help_of_the_whole() {
       run          Run one command in a sandbox that denies everything not granted
       list         List the plugins that can be called by name
       info         Show what a plugin offers and what it asks for
+      help-plugin  Show how a plugin's methods are called
+      why          Tell why a plugin failed last, and what can be done about it
+      history      Show what happened to a plugin lately: its calls, ends or states
       check        Validate a plugin directory without running anything of it
       doctor       Prove what this kernel and user can enforce
       chaos        Commit every fault of the catalogue and show that the host holds

@@ -33,6 +33,17 @@ pub(crate) fn own_program() -> io::Result<PathBuf> {
     env::current_exe()
 }
 
+/// Where this program keeps what it must remember: `$PLUGBAY_STATE`, else `plugbay` in
+/// `$XDG_STATE_HOME`, else in `~/.local/state`. `None` when the environment names none of them.
+pub(crate) fn state_dir() -> Option<PathBuf> {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    // A relative path there is to be ignored, says the XDG base directory specification.
+    let xdg = set("XDG_STATE_HOME").filter(|directory| directory.is_absolute());
+    let usual = xdg.or_else(|| home().map(|home| home.join(".local/state")));
+    let directory = set("PLUGBAY_STATE").or_else(|| usual.map(|usual| usual.join("plugbay")))?;
+    std::path::absolute(directory).ok()
+}
+
 /// The user's home directory, as the environment says.
 pub(crate) fn home() -> Option<PathBuf> {
     env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)

@@ -46,6 +46,9 @@ fn dispatch(verb: Verb, terminal: Terminal) -> Outcome {
         Verb::Doctor(typed) => cli::doctor::run(&typed, terminal),
         Verb::List(typed) => cli::list::run(&typed, terminal),
         Verb::Info(typed) => cli::info::run(&typed, terminal),
+        Verb::HelpPlugin(typed) => cli::help_plugin::run(&typed, terminal),
+        Verb::Why(typed) => cli::why::run(&typed, terminal),
+        Verb::History(typed) => cli::history::run(&typed, terminal),
         Verb::Check(typed) => cli::check::run(&typed, terminal),
         Verb::Chaos(typed) => cli::chaos::run(&typed, terminal),
         Verb::Completions(typed) => cli::completions::run(&typed, terminal),
@@ -58,10 +61,12 @@ fn wants_json(verb: &Verb) -> bool {
         Verb::Call(typed) => typed.json,
         Verb::List(typed) => typed.json,
         Verb::Info(typed) => typed.json,
+        Verb::Why(typed) => typed.json,
+        Verb::History(typed) => typed.json,
         Verb::Check(typed) => typed.json,
         Verb::Doctor(typed) => typed.json,
         Verb::Chaos(typed) => typed.json,
-        Verb::Run(_) | Verb::Completions(_) | Verb::Man(_) => false,
+        Verb::HelpPlugin(_) | Verb::Run(_) | Verb::Completions(_) | Verb::Man(_) => false,
     }
 }
 

@@ -24,6 +24,7 @@ use self::{
 };
 use crate::{
     args::Call,
+    cli::past,
     env,
     exit::{self, Exit},
     failure::Failure,
@@ -81,7 +82,11 @@ async fn serve(
         terminal.say_painted(sheet::enforcement(enforcement, terminal.on_stderr()).trim_end());
     }
     host.shutdown().await;
-    report.write(&outcome, enforcement.as_deref(), death.as_deref())?;
+    if let Some(error) = host.store().and_then(|store| store.error) {
+        terminal.say_as(Tone::Warn, "warning", &format!("nothing is kept of this call: {error}"));
+    }
+    let course = host.history(request.name()).pop();
+    report.write(&outcome, course.as_ref(), enforcement.as_deref(), death.as_deref())?;
     match (outcome, left) {
         (Ok(result), Left::Result) => {
             terminal.result(&result, Format::from_flag(typed.json))?;
@@ -90,7 +95,10 @@ async fn serve(
         _ if interrupted.is_cancelled() => Ok(ExitCode::from(exit::of_signal(libc::SIGINT))),
         (Ok(_), Left::Nothing) => Ok(Exit::Ok.into()),
         (Ok(_), Left::Failed(failure)) => Err(failure),
-        (Err(error), _) => Err(failed::explain(&error, death.as_deref(), typed.level)),
+        (Err(error), _) => {
+            let failure = failed::explain(&error, death.as_deref(), typed.level);
+            Err(if death.is_some() { point_to_why(failure, &host, &request) } else { failure })
+        }
     }
 }
 
@@ -100,6 +108,9 @@ async fn start(request: &Request, verbose: bool, terminal: Terminal) -> Result<H
         .environment(env::all())
         .level(request.level)
         .on_log(move |record| log(record, verbose, terminal));
+    if let Some(store) = past::file() {
+        builder = builder.store(store);
+    }
     if let Some(config) = &request.config {
         builder = builder.config(request.name(), config.clone());
     }
@@ -130,6 +141,15 @@ async fn call(
         call = call.on_progress(move |progress| terminal.progress(&in_words(&progress)));
     }
     stream::run(call, feeds, request.deadline, interrupted, terminal).await
+}
+
+/// Where all of it can be read, for a failure that has no better hint.
+fn point_to_why(failure: Failure, host: &Host, request: &Request) -> Failure {
+    let is_kept = host.store().is_some_and(|store| store.error.is_none());
+    match failure.hint {
+        None if is_kept => failure.hint(format!("`plugbay why {}` tells more", request.name())),
+        _ => failure,
+    }
 }
 
 /// How the plugin ended, if its end is why the call failed. The call fails as soon as the end is

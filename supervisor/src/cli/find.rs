@@ -52,7 +52,7 @@ pub(crate) fn find(plugin: &str, places: &Places) -> Result<Package, Failure> {
 }
 
 /// Reads the plugin in a directory (or whose manifest is named).
-fn load(path: &Path) -> Result<Package, Failure> {
+pub(crate) fn load(path: &Path) -> Result<Package, Failure> {
     plugbay_manifest::load(&directory(path)?).map_err(|error| {
         Failure::new(Exit::NotFound, format!("the manifest is invalid\n{error}"))
             .hint(format!("`plugbay check {}` tells when it is right", path.display()))

@@ -1,9 +1,10 @@
 //! `plugbay info`: what a plugin offers and what it asks for, as its manifest says.
 
-use std::{fmt::Write as _, time::Duration};
+use std::fmt::Write as _;
 
 use plugbay_manifest::{
-    FilesystemPermission, Framing, Limits, Manifest, NetworkPermission, Package,
+    FilesystemPermission, Framing, Limits, Manifest, NetworkPermission, Package, Restart,
+    StartMode, Supervision,
 };
 use serde::Serialize;
 
@@ -12,7 +13,7 @@ use crate::{
     cli::find,
     exit::Exit,
     output::{
-        Format, Outcome, Table, Terminal, Tone,
+        Format, Outcome, Table, Terminal, Tone, moment,
         neutral::{self, Lines},
     },
 };
@@ -54,6 +55,7 @@ fn sheet(package: &Package, terminal: Terminal) -> String {
     }
     push(&mut out, &format!("\n{}\n{}", head("Asks for"), rows(&permissions(&package.manifest))));
     push(&mut out, &format!("\n{}\n{}", head("Limits"), rows(&limits(&package.manifest.limits))));
+    push(&mut out, &format!("\n{}\n{}", head("Runs"), rows(&runs(&package.manifest.supervision))));
     out
 }
 
@@ -66,7 +68,7 @@ fn rows(rows: &[Row]) -> String {
     for (label, text) in rows {
         let text = neutral::text(text, Lines::Escape);
         // Writing to a String cannot fail.
-        let _infallible = writeln!(out, "  {label:<12} {text}");
+        let _infallible = writeln!(out, "  {label:<13} {text}");
     }
     out
 }
@@ -84,9 +86,26 @@ fn about(package: &Package) -> Vec<Row> {
         rows.push(("authors", plugin.authors.join(", ")));
     }
     rows.push(("plugbay", dependencies.plugbay.to_string()));
-    let needs = dependencies.plugins.iter().map(|(name, need)| format!("{name} {}", need.range));
-    rows.extend(needs.map(|need| ("needs", need)));
+    rows.extend(dependencies.plugins.iter().map(|(name, need)| {
+        let (range, loss, grace) = (&need.range, need.on_loss.as_str(), moment::span(need.grace));
+        ("needs", format!("{name} {range}; when it is lost for {grace}: {loss}"))
+    }));
+    if let Some(keys) = keys(&package.manifest) {
+        rows.push(("configured by", keys));
+    }
+    rows.push((
+        "help",
+        format!("`plugbay help-plugin {}` shows parameters and results", plugin.name),
+    ));
     rows
+}
+
+/// The keys of its configuration, if it names any.
+fn keys(manifest: &Manifest) -> Option<String> {
+    let schema = manifest.config.schema.as_ref()?.document();
+    let keys = schema.get("properties")?.as_object()?.keys().map(String::as_str);
+    let keys: Vec<&str> = keys.collect();
+    (!keys.is_empty()).then(|| keys.join(", "))
 }
 
 fn framing(framing: Framing) -> &'static str {
@@ -103,7 +122,7 @@ fn methods(manifest: &Manifest) -> String {
         if method.idempotent {
             notes.push("idempotent".to_owned());
         }
-        notes.extend(method.timeout.map(|timeout| format!("{timeout:?}")));
+        notes.extend(method.timeout.map(moment::span));
         table.row(["", name, &method.description, &notes.join(", ")]);
     }
     table.lines()
@@ -144,8 +163,58 @@ fn limits(limits: &Limits) -> Vec<Row> {
         ("open files", count(limits.open_files)),
         ("file size", or_default(limits.file_size.map(size))),
         ("cores", or_default(limits.cpu_milli.map(cores))),
-        ("call", duration(limits.call_timeout)),
+        ("message", size(limits.max_frame)),
+        ("call", format!("{} without progress", moment::span(limits.call_timeout))),
     ]
+}
+
+/// When it runs, and what follows when it fails.
+fn runs(asked: &Supervision) -> Vec<Row> {
+    let span = moment::span;
+    let starts = match asked.start {
+        StartMode::Eager => "with its host",
+        StartMode::Lazy => "with the first call",
+    };
+    let mut rows = vec![
+        ("starts", format!("{starts}, within {}", span(asked.start_timeout))),
+        ("instances", format!("{}, and {} spare", asked.instances, asked.spares)),
+        ("calls at once", format!("{} in each instance", asked.max_inflight)),
+        ("restarts", restarts(asked)),
+    ];
+    if asked.restart != Restart::Never {
+        let (length, most) = (span(asked.quarantine), span(asked.quarantine_max));
+        let counts = format!(
+            "{} failures in a row, or {} of which one is forgotten every {}",
+            asked.breaker,
+            asked.slow_breaker,
+            span(asked.slow_breaker_leak)
+        );
+        rows.push(("quarantine", format!("for {length}, then longer, to {most}, after {counts}")));
+        let given_up = asked.give_up_after;
+        rows.extend(
+            given_up.map(|count| ("given up", format!("after {count} quarantines in a row"))),
+        );
+    }
+    let (drain, stop) = (span(asked.drain_timeout), span(asked.stop_timeout));
+    rows.push(("stops", format!("calls may finish for {drain}; then within {stop}")));
+    rows.extend(
+        asked.idle_stop.map(|idle| ("rests", format!("after {} without a call", span(idle)))),
+    );
+    if !asked.exit_codes.is_empty() {
+        let rules = asked.exit_codes.iter().map(|(code, rule)| format!("{code} {}", rule.as_str()));
+        rows.push(("exit codes", rules.collect::<Vec<_>>().join(", ")));
+    }
+    rows
+}
+
+fn restarts(asked: &Supervision) -> String {
+    let when = match asked.restart {
+        Restart::Never => return "never".to_owned(),
+        Restart::OnFailure => "when it failed",
+        Restart::Always => "whenever it ended",
+    };
+    let (first, most) = (moment::span(asked.backoff_initial), moment::span(asked.backoff_max));
+    format!("{when}, after {first}, then longer, to {most}")
 }
 
 fn join(items: &[impl ToString]) -> String {
@@ -155,10 +224,6 @@ fn join(items: &[impl ToString]) -> String {
 pub(crate) fn cores(milli: u64) -> String {
     let text = format!("{}.{:03}", milli / 1000, milli % 1000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-fn duration(duration: Duration) -> String {
-    format!("{duration:?}")
 }
 
 /// A size in the largest unit that divides it.

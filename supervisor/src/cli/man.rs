@@ -96,6 +96,11 @@ fn environment() -> Roff {
         "ENVIRONMENT",
         [
             row("PLUGBAY_PLUGINS", "Directories of plugins, separated by colons; --plugins wins."),
+            row(
+                "PLUGBAY_STATE",
+                "Where is kept what happened to plugins; by default plugbay in XDG_STATE_HOME, or \
+                 ~/.local/state/plugbay.",
+            ),
             row("NO_COLOR", "If set and not empty, nothing is coloured."),
         ],
     )
@@ -103,7 +108,12 @@ fn environment() -> Roff {
 
 fn files() -> Roff {
     let meaning = "The manifest, which makes its directory a plugin; see plugbay-check(1).";
-    section("FILES", [("plugin.toml".to_owned(), meaning)])
+    let store = "How plugins ended, were called and changed their state: an SQLite database, bounded, in \
+                 PLUGBAY_STATE. See plugbay-why(1) and plugbay-history(1). Remove it to forget.";
+    section(
+        "FILES",
+        [("plugin.toml".to_owned(), meaning), (crate::cli::past::FILE_NAME.to_owned(), store)],
+    )
 }
 
 /// The examples of the help, as they stand.

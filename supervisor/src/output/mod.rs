@@ -6,6 +6,7 @@
 pub(crate) mod denial;
 pub(crate) mod file;
 pub(crate) mod layout;
+pub(crate) mod moment;
 pub(crate) mod neutral;
 pub(crate) mod sheet;
 
@@ -186,6 +187,12 @@ pub(crate) struct Brush {
 }
 
 impl Brush {
+    /// Never paints.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self { colours: false }
+    }
+
     /// Paints text that is ours or was neutralised before.
     pub(crate) fn paint(self, tone: Tone, text: &str) -> String {
         if !self.colours {

@@ -38,7 +38,7 @@ while read -r request; do
 done
 "#;
 
-fn it() -> (tempfile::TempDir, PathBuf) {
+pub(crate) fn it() -> (tempfile::TempDir, PathBuf) {
     let (root, directory) = plugin(MANIFEST);
     std::fs::write(directory.join("main.sh"), PROGRAM).unwrap();
     (root, directory)

@@ -6,6 +6,7 @@
 mod call;
 mod data;
 mod invocation;
+mod past;
 mod run;
 mod stream;
 mod talk;

@@ -26,7 +26,8 @@ const LIMITS: &str = "
 SELECT name, value, peak, times, holder, words FROM limit_hit WHERE death = ? ORDER BY place";
 const CALLS: &str = "
 SELECT run, plugin, method, at_ms, duration_us, waited_us, attempts, outcome, error, traceback,
-    instance, generation, bytes_in, bytes_out, progress, callers, traceparent
+    instance, generation, bytes_in, bytes_out, progress, cpu_us, callers,
+    traceparent
 FROM call WHERE plugin = ? ORDER BY id DESC LIMIT ?";
 const CHANGES: &str = "
 SELECT run, plugin, instance, at_ms, from_state, to_state, why
@@ -175,6 +176,7 @@ fn next(row: &Row<'_>) -> rusqlite::Result<Option<Next>> {
 }
 
 fn call(row: &Row<'_>) -> rusqlite::Result<Call> {
+    let cpu: Option<u64> = row.get("cpu_us")?;
     Ok(Call {
         plugin: row.get("plugin")?,
         method: row.get("method")?,
@@ -190,6 +192,7 @@ fn call(row: &Row<'_>) -> rusqlite::Result<Call> {
         bytes_in: row.get("bytes_in")?,
         bytes_out: row.get("bytes_out")?,
         progress: row.get("progress")?,
+        cpu: cpu.map(Duration::from_micros),
         callers: row.get("callers")?,
         traceparent: row.get("traceparent")?,
     })

@@ -5,10 +5,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
-
 /// One life of a host: instances are numbered anew in each.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     /// When it began.
     pub at: SystemTime,
@@ -21,7 +19,7 @@ pub struct Run {
 }
 
 /// Which run a record is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(pub(crate) i64);
 
 impl RunId {
@@ -51,7 +49,7 @@ pub enum Record {
 }
 
 /// How an instance ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Death {
     /// Of which plugin.
     pub plugin: String,
@@ -92,7 +90,7 @@ pub struct Death {
 }
 
 /// A call without an answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InFlight {
     /// The method.
     pub method: String,
@@ -101,7 +99,7 @@ pub struct InFlight {
 }
 
 /// A limit that it ran into.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hit {
     /// Which, as one token.
     pub limit: String,
@@ -118,7 +116,7 @@ pub struct Hit {
 }
 
 /// What an instance used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
     /// Processor time in user mode.
     pub user: Duration,
@@ -129,7 +127,7 @@ pub struct Usage {
 }
 
 /// What was decided after an end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Next {
     /// The state that the plugin went into.
     pub state: String,
@@ -138,7 +136,7 @@ pub struct Next {
 }
 
 /// How a call went. Neither its parameters nor its result are kept: they may be secrets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
     /// Of which plugin.
     pub plugin: String,
@@ -168,6 +166,8 @@ pub struct Call {
     pub bytes_out: u64,
     /// How often the plugin told of progress.
     pub progress: u64,
+    /// Processor time, where it can be told to be this call's.
+    pub cpu: Option<Duration>,
     /// The plugins that it came through, the first one first, in one line.
     pub callers: Option<String>,
     /// The trace that it belongs to.
@@ -175,7 +175,7 @@ pub struct Call {
 }
 
 /// A plugin went from one state into another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Which plugin.
     pub plugin: String,

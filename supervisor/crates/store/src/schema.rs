@@ -101,6 +101,7 @@ CREATE TABLE call (
     bytes_in INTEGER NOT NULL,
     bytes_out INTEGER NOT NULL,
     progress INTEGER NOT NULL,
+    cpu_us INTEGER,
     callers TEXT,
     traceparent TEXT
 ) STRICT;

@@ -160,9 +160,9 @@ fn insert_call(transaction: &Transaction<'_>, run: RunId, call: &Call) -> rusqli
     transaction
         .prepare_cached(
             "INSERT INTO call (run, plugin, method, at_ms, duration_us, waited_us, attempts,
-             outcome, error, traceback, instance, generation, bytes_in, bytes_out, progress, callers,
+             outcome, error, traceback, instance, generation, bytes_in, bytes_out, progress, cpu_us, callers,
              traceparent)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             run.0,
@@ -180,6 +180,7 @@ fn insert_call(transaction: &Transaction<'_>, run: RunId, call: &Call) -> rusqli
             number(call.bytes_in),
             number(call.bytes_out),
             number(call.progress),
+            call.cpu.map(micros),
             call.callers.as_deref().map(|callers| clip(callers, SENTENCE)),
             call.traceparent.as_deref().map(|trace| clip(trace, WORD)),
         ])?;

@@ -87,6 +87,7 @@ fn call(plugin: &str, seconds: u64) -> Call {
         bytes_in: 10,
         bytes_out: 20,
         progress: 1,
+        cpu: Some(Duration::from_micros(77)),
         callers: Some("a → b".into()),
         traceparent: Some("00-1-2-01".into()),
     }

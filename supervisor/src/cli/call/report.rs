@@ -7,13 +7,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use plugbay::{CallError, Death};
+use plugbay::{CallError, CallReport, Death, Generation, Hit, InstanceId};
 use plugbay_sandbox::{Enforcement, FileGrant, Level};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::request::Request;
-use crate::{exit::Exit, failure::Failure, output::file};
+use crate::{
+    exit::Exit,
+    failure::Failure,
+    output::{file, moment},
+};
 
 /// The version of the document's shape.
 const VERSION: u32 = 1;
@@ -39,10 +43,31 @@ struct Document<'a> {
     /// What was granted on the command line, beyond the manifest.
     grants: &'a [FileGrant],
     enforcement: Option<&'a Enforcement>,
+    /// How it went; null when the plugin has no such method, or the parameters do not fit.
+    call: Option<Course<'a>>,
     /// Null when the call was answered.
     error: Option<Error>,
     /// How the plugin ended, when it was not we who stopped it.
     death: Option<Ended<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Course<'a> {
+    /// `ok`, or one word for what went wrong.
+    outcome: &'a str,
+    started: String,
+    duration_ms: f64,
+    /// How much of that it waited for the plugin to come up.
+    waited_ms: f64,
+    attempts: u32,
+    instance: Option<u64>,
+    generation: Option<u64>,
+    bytes_in: u64,
+    bytes_out: u64,
+    progress: u64,
+    cpu_ms: Option<f64>,
+    /// Where in the plugin it went wrong, if the plugin says so.
+    traceback: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -55,11 +80,72 @@ struct Error {
 #[derive(Debug, Serialize)]
 struct Ended<'a> {
     cause: String,
+    /// The same in words.
+    words: String,
     before_hello: bool,
+    pid: Option<u32>,
+    instance: u64,
+    uptime_ms: f64,
+    calls_lost: usize,
+    in_flight: Vec<Interrupted<'a>>,
+    limits: &'a [Hit],
     user_ms: Option<u128>,
     system_ms: Option<u128>,
     max_rss_bytes: Option<u64>,
+    memory_peak_bytes: Option<u64>,
+    /// The state that the plugin went into.
+    next: Option<&'a str>,
     stderr_tail: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct Interrupted<'a> {
+    method: &'a str,
+    age_ms: f64,
+}
+
+impl<'a> From<&'a CallReport> for Course<'a> {
+    fn from(report: &'a CallReport) -> Self {
+        Self {
+            outcome: report.outcome(),
+            started: moment::rfc3339(report.started),
+            duration_ms: moment::millis(report.duration),
+            waited_ms: moment::millis(report.waited),
+            attempts: report.attempts,
+            instance: report.instance.map(InstanceId::number),
+            generation: report.generation.map(Generation::number),
+            bytes_in: report.bytes_in,
+            bytes_out: report.bytes_out,
+            progress: report.progress,
+            cpu_ms: report.cpu.map(moment::millis),
+            traceback: report.traceback(),
+        }
+    }
+}
+
+impl<'a> From<&'a Death> for Ended<'a> {
+    fn from(death: &'a Death) -> Self {
+        let in_flight = death.in_flight.iter();
+        Self {
+            cause: death.cause.token(),
+            words: death.to_string(),
+            before_hello: death.before_hello,
+            pid: death.pid,
+            instance: death.instance.number(),
+            uptime_ms: moment::millis(death.uptime),
+            calls_lost: death.calls_lost,
+            in_flight: in_flight
+                .map(|call| Interrupted { method: &call.method, age_ms: moment::millis(call.age) })
+                .collect(),
+            limits: &death.limits,
+            user_ms: death.usage.map(|usage| usage.user.as_millis()),
+            system_ms: death.usage.map(|usage| usage.system.as_millis()),
+            max_rss_bytes: death.usage.map(|usage| usage.max_rss),
+            memory_peak_bytes: death.memory_peak,
+            next: death.next.map(|next| next.state),
+            stderr_tail: &death.stderr_tail,
+        }
+    }
 }
 
 impl Report {
@@ -85,6 +171,7 @@ impl Report {
     pub(crate) fn write(
         self,
         outcome: &Result<Box<RawValue>, CallError>,
+        course: Option<&CallReport>,
         enforcement: Option<&Enforcement>,
         death: Option<&Death>,
     ) -> Result<(), Failure> {
@@ -97,18 +184,12 @@ impl Report {
             level: self.level,
             grants: &self.grants,
             enforcement,
+            call: course.map(Course::from),
             error: outcome.as_ref().err().map(|error| {
                 let object = error.to_error_object();
                 Error { code: object.code, message: object.message, data: object.data }
             }),
-            death: death.map(|death| Ended {
-                cause: death.cause.token(),
-                before_hello: death.before_hello,
-                user_ms: death.usage.map(|usage| usage.user.as_millis()),
-                system_ms: death.usage.map(|usage| usage.system.as_millis()),
-                max_rss_bytes: death.usage.map(|usage| usage.max_rss),
-                stderr_tail: &death.stderr_tail,
-            }),
+            death: death.map(Ended::from),
         };
         let text = serde_json::to_string_pretty(&document).map_err(io::Error::from);
         text.and_then(|text| writeln!(file, "{text}")).map_err(|error| {

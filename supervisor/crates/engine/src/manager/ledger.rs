@@ -368,6 +368,7 @@ fn called(report: &CallReport) -> plugbay_store::Call {
         bytes_in: report.bytes_in,
         bytes_out: report.bytes_out,
         progress: report.progress,
+        cpu: report.cpu,
         callers: (!callers.is_empty()).then(|| callers.join(" → ")),
         traceparent: report.metadata.traceparent.as_deref().map(line),
     }

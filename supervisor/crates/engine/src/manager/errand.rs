@@ -35,7 +35,9 @@ use crate::{
     lifecycle::{identity::InstanceId, slot::State},
     plugin::{
         circuit::Verdict,
-        count, lock,
+        count,
+        death::Ending,
+        lock,
         session::{Call, Chain, Failure, Session, Trace},
         stream::Luggage,
     },
@@ -163,7 +165,14 @@ impl<'a> Errand<'a> {
             luggage: self.luggage,
         };
         notes.reach(&session.label);
-        let outcome = session.call_counted(call, method.name.clone(), now, &mut notes.tally).await;
+        // What may be repeated need not wait until it is known why the process died, if another one
+        // can have it now.
+        let hurry = notes.attempts <= 1 && self.may_repeat(method);
+        let outcome = tokio::select! {
+            biased;
+            outcome = session.call_counted(call, method.name.clone(), now, &mut notes.tally) => outcome,
+            () = elsewhere(course.entry, session), if hurry => Err(Failure::Lost(Ending::unknown())),
+        };
         course.seen = clock::now();
         let (verdict, outcome) = match outcome {
             Ok(result) => match self.check_result(course.entry, method, &result) {
@@ -328,6 +337,16 @@ impl From<Failure> for Setback {
 /// The process that takes the next call, of those that did not turn it away.
 fn pick(entry: &Entry, passed: &[InstanceId]) -> Option<Arc<Session>> {
     entry.route.borrow().pick(passed).cloned()
+}
+
+/// Waits until a process will answer nothing any more while another one takes calls.
+async fn elsewhere(entry: &Entry, session: &Session) {
+    session.silent.cancelled().await;
+    let mut route = entry.route.clone();
+    let other = |route: &Route| route.pick(&[session.label.instance]).is_some();
+    if route.wait_for(other).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Callers that wait for a plugin to come up: as many as it will take once it is, so that nobody

@@ -335,6 +335,13 @@ pub(crate) struct Ending {
     pub(crate) stderr_tail: Arc<str>,
 }
 
+impl Ending {
+    /// Nobody knows why, or not yet.
+    pub(crate) fn unknown() -> Arc<Self> {
+        Arc::new(Self { cause: Cause::Unknown, stderr_tail: "".into() })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use plugbay_sandbox::Holder;

@@ -437,6 +437,7 @@ impl Instance {
         let until = time::Instant::from_std(seen + SETTLE);
         let pipes = async {
             stdout.wait_for(|drained| *drained).await.ok();
+            self.session.silent.cancel();
             stderr.wait_for(|drained| *drained).await.ok();
         };
         let (_drained, exited) = tokio::join!(

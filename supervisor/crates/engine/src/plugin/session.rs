@@ -193,6 +193,9 @@ pub(crate) struct Session {
     pub(crate) tasks: TaskTracker,
     /// The process is gone; whatever was done for it may stop.
     pub(crate) over: CancellationToken,
+    /// The process is gone and what it had written is read: no answer comes any more, though why is
+    /// not known yet.
+    pub(crate) silent: CancellationToken,
     pub(crate) streams: Streams,
     /// Both sides named the feature.
     streaming: AtomicBool,
@@ -237,6 +240,7 @@ impl Session {
             greeted: AtomicBool::new(false),
             tasks: TaskTracker::new(),
             over: CancellationToken::new(),
+            silent: CancellationToken::new(),
             streams: Streams::default(),
             streaming: AtomicBool::new(false),
             me: me.clone(),
@@ -436,10 +440,7 @@ impl Session {
             Ok(Answer::Lost { sent: false, .. }) if cancelling => Err(Failure::Cancelled),
             Ok(Answer::Lost { sent: false, .. }) => Err(Failure::NotSent),
             Ok(Answer::Lost { ending, sent: true }) => Err(Failure::Lost(ending)),
-            Err(_closed) => {
-                let ending = Ending { cause: Cause::Unknown, stderr_tail: "".into() };
-                Err(Failure::Lost(Arc::new(ending)))
-            }
+            Err(_closed) => Err(Failure::Lost(Ending::unknown())),
         }
     }
 

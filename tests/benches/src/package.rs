@@ -36,6 +36,23 @@ pub(crate) fn numbered(place: &Path, number: u64) -> Result<()> {
     Ok(())
 }
 
+/// Puts a Rust plugin with so many spares below `place`.
+pub(crate) fn spared(place: &Path, spares: u32) -> Result<()> {
+    let name = format!("spares{spares}");
+    let command = format!("[\"./{LOOP}\", \"as\", \"{name}\"]");
+    let dir = write_manifest(place, &name, &command, "plugbay")?;
+    let manifest = dir.join("plugin.toml");
+    let text = fs::read_to_string(&manifest)?;
+    fs::write(
+        manifest,
+        format!(
+            "{text}\n[supervision]\nspares = {spares}\n\n[methods.echo]\nidempotent = true\n\n[methods.blob]\n"
+        ),
+    )?;
+    fs::hard_link(built()?, dir.join(LOOP))?;
+    Ok(())
+}
+
 /// The program as it was built.
 fn built() -> Result<PathBuf> {
     let built = std::env::current_exe()?.with_file_name(LOOP);

@@ -1,5 +1,6 @@
 //! What supervision costs while nothing happens, and what is left when something did.
 
+mod failover;
 mod idle;
 mod restart;
 mod vitals;
@@ -8,7 +9,7 @@ use anyhow::Result;
 
 use crate::{Effort, report::Section};
 
-/// A thousand idle plugins, ten thousand restarts.
+/// A failover, a thousand idle plugins, ten thousand restarts.
 pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
-    Ok(vec![idle::run(effort)?, restart::run(effort)?])
+    Ok(vec![failover::run(effort)?, idle::run(effort)?, restart::run(effort)?])
 }

@@ -1,13 +1,11 @@
 //! One plugin that is killed and started again, over and over: whether anything is left behind.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use plugbay::{Host, lifecycle::restart::Policy};
+use plugbay::{EventKind, Host};
 use tokio::runtime::Builder;
 
 use super::vitals::Vitals;
@@ -26,8 +24,7 @@ pub(super) fn run(effort: Effort) -> Result<Section> {
     let (dir, _) = package::rust(place.path())?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let builder = Host::builder().plugin(plugbay::load(&dir)?).restart_policy(eager);
-        let host = builder.start().await?;
+        let host = Host::builder().plugin(plugbay::load(&dir)?).start().await?;
         host.start_plugin("rust").await?;
         kills(&host, warm).await?;
         let before = Vitals::now()?;
@@ -59,29 +56,17 @@ pub(super) fn run(effort: Effort) -> Result<Section> {
     })
 }
 
-/// No delay to speak of, and no breaker.
-fn eager(policy: &mut Policy) {
-    policy.first = Duration::from_micros(1);
-    policy.base = policy.first;
-    policy.cap = policy.first;
-    policy.breaker = u32::MAX;
-    policy.slow_breaker = u32::MAX;
-}
-
-/// Kills it and waits until it is ready again, so often.
+/// Kills it, starts it by hand and waits until it is ready again, so often. By hand, because a
+/// host restarts nobody ten thousand times in a row, and not more than ten a second.
 async fn kills(host: &Host, times: u32) -> Result<()> {
+    let mut events = host.subscribe();
     for _ in 0..times {
         let status = host.plugin("rust").await.context("the plugin is gone")?;
         let pid = status.pid.context("it does not run")?;
         kill(Pid::from_raw(pid.try_into()?), Signal::SIGKILL)?;
-        let mut events = host.subscribe();
-        loop {
-            let now = host.plugin("rust").await.context("the plugin is gone")?;
-            if now.state == "running" && now.pid.is_some_and(|running| running != pid) {
-                break;
-            }
-            events.next().await.context("the host is gone")?;
+        while !matches!(events.next().await.context("the host is gone")?.kind, EventKind::Died(_)) {
         }
+        host.start_plugin("rust").await?;
     }
     Ok(())
 }

@@ -417,16 +417,45 @@ pub(crate) struct Doctor {
 
 /// Commit every fault of the catalogue and show that the host holds
 ///
-/// Plays each row in a host of its own, with plugins that are built in (one in Python, one in Rust)
-/// and made to misbehave: killed, hanging, flooding, lying, forking. Beside each runs a healthy
-/// neighbour that is called all the time; afterwards nothing may be left. Only processes that it
-/// started itself are ever touched. Ends with 1 if a row did not hold.
+/// Without PLUGIN, plugins that are built in (one in Python, one in Rust) misbehave in every way:
+/// killed, hanging, flooding, lying, forking. With PLUGIN, that one is disturbed from outside, and
+/// must come back. Each row is played in a host of its own, beside a healthy neighbour that is
+/// called all the time; afterwards nothing may be left. Only processes that it started itself are
+/// ever touched, and no row takes longer than a few minutes. Ends with 1 if a row did not hold.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     plugbay chaos\n  \
     plugbay chaos --only 1,13,26\n  \
+    plugbay chaos examples/wordstats --call count --params '{\"text\": \"to be\"}'\n  \
     plugbay chaos --json | jq '.rows[] | select(.outcome == \"broken\")'")]
 pub(crate) struct Chaos {
+    /// A plugin's directory, or the name of one under --plugins: disturb it from outside
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) plugin: Option<String>,
+
+    /// The built-in plugins, and every plugin found under --plugins
+    #[arg(long, conflicts_with = "plugin")]
+    pub(crate) all: bool,
+
+    /// A method of PLUGIN that does no harm, however often it is called
+    #[arg(long, value_name = "METHOD", requires = "plugin")]
+    pub(crate) call: Option<String>,
+
+    /// Its parameters, as JSON
+    #[arg(long, value_name = "JSON", requires = "call")]
+    pub(crate) params: Option<String>,
+
+    /// Set one key of PLUGIN's configuration; VALUE is JSON, or else taken as text
+    #[arg(long, value_name = "KEY=VALUE", value_parser = spelling::key_value, requires = "plugin")]
+    pub(crate) config: Vec<(String, String)>,
+
+    /// Do so although PLUGIN may write files or use the network
+    #[arg(long)]
+    pub(crate) yes: bool,
+
+    #[command(flatten)]
+    pub(crate) places: Places,
+
     /// Play only the rows with these numbers
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
     pub(crate) only: Vec<u32>,

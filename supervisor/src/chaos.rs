@@ -11,6 +11,7 @@
 mod clock;
 mod ear;
 mod ground;
+pub(crate) mod guest;
 mod neighbour;
 mod plan;
 pub(crate) mod play;

@@ -11,6 +11,7 @@ use super::{
     clock::{PATIENCE, Within},
     ear::Ear,
     ground::Ground,
+    guest::{Subject, Trial},
     neighbour::{self, Pulse},
     row::{Company, Row},
     stage::Stage,
@@ -59,11 +60,23 @@ impl Played {
 
 /// Plays a row so many times, and sees to it that nothing else has happened.
 pub(crate) fn play(row: &Row, rounds: u32) -> Played {
+    played(rounds, async || once(row).await)
+}
+
+/// The same with a plugin of the user's own.
+pub(crate) fn play_guest(trial: &Trial, subject: &Subject, rounds: u32) -> Played {
+    played(rounds, async || visit(trial, subject.clone()).await)
+}
+
+fn played(rounds: u32, round: impl AsyncFn() -> Round) -> Played {
     match runtime() {
-        Ok(runtime) => runtime.block_on(watched(row, rounds)),
+        Ok(runtime) => runtime.block_on(watched(rounds, round)),
         Err(error) => Played::broken(format!("no runtime: {error}")),
     }
 }
+
+/// What one round tells, and how the neighbour fared.
+type Round = Result<(String, Option<Pulse>), Unmet>;
 
 fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
@@ -74,20 +87,20 @@ fn runtime() -> std::io::Result<Runtime> {
         .build()
 }
 
-async fn watched(row: &Row, rounds: u32) -> Played {
-    match all(row, rounds).await {
+async fn watched(rounds: u32, round: impl AsyncFn() -> Round) -> Played {
+    match all(rounds, round).await {
         Ok(played) => played,
         Err(Unmet::Broken(why)) => Played::broken(why),
         Err(Unmet::Impossible(why)) => Played { outcome: Outcome::Skipped, ..Played::broken(why) },
     }
 }
 
-async fn all(row: &Row, rounds: u32) -> Result<Played, Unmet> {
+async fn all(rounds: u32, play: impl AsyncFn() -> Round) -> Result<Played, Unmet> {
     warm_up().await?;
     let before = settled(None).await;
     let (mut last, mut first) = (None, before);
     for round in 0..rounds.max(1) {
-        last = Some(once(row).await?);
+        last = Some(play().await?);
         let now = settled(Some(before)).await;
         if let Some(more) = now.more_than(&before) {
             return Err(broken(format_args!("the host has leaked: {more}")));
@@ -118,7 +131,7 @@ async fn warm_up() -> Result<(), Unmet> {
 
 /// One round: sets the stage, commits the fault beside a neighbour that is called all along, and
 /// sees to it that nothing of the sinner is left.
-async fn once(row: &Row) -> Result<(String, Option<Pulse>), Unmet> {
+async fn once(row: &Row) -> Round {
     let stage = Stage::set(row.plan).await?;
     let over = CancellationToken::new();
     let mut pulse = JoinSet::new();
@@ -137,6 +150,25 @@ async fn once(row: &Row) -> Result<(String, Option<Pulse>), Unmet> {
     let left = survivors(&stage.sinners(), Within::of(Duration::from_secs(1)));
     let names = carrying(&stage.ground.token());
     require!(left == 0, "{left} processes of the plugin are left: {names:?}");
+    Ok((observed, pulse))
+}
+
+/// One round of a fault from outside.
+async fn visit(trial: &Trial, subject: Subject) -> Round {
+    let guest = subject.enter().await?;
+    let over = CancellationToken::new();
+    let mut pulse = JoinSet::new();
+    // The death of the keeper is one that all share.
+    if trial.number != 55 {
+        pulse.spawn(neighbour::keep_calling(guest.host.clone(), over.clone()));
+    }
+    let suffered = time::timeout(trial.bound, guest.suffer(trial)).await;
+    over.cancel();
+    let pulse = pulse.join_next().await;
+    let late = |_| broken(format_args!("it came to no end within {:.0?}", trial.bound));
+    let observed = suffered.map_err(late)??;
+    let pulse = pulse.transpose()?.transpose()?;
+    guest.leave().await?;
     Ok((observed, pulse))
 }
 

@@ -17,6 +17,7 @@ use plugbay::{
 use serde_json::value::RawValue;
 use tokio::signal::unix::{SignalKind, signal};
 
+pub(crate) use self::request::dependencies;
 use self::{
     report::Report,
     request::Request,

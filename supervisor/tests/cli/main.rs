@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that fails fails its test")]
 
 mod call;
+mod chaos;
 mod data;
 mod invocation;
 mod past;

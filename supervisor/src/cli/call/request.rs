@@ -80,7 +80,7 @@ impl Request {
 }
 
 /// Everything that the plugin depends on, directly or not. What is missing is the engine's to tell.
-fn dependencies(package: &Package, places: &Places) -> Vec<Package> {
+pub(crate) fn dependencies(package: &Package, places: &Places) -> Vec<Package> {
     if package.manifest.dependencies.plugins.is_empty() {
         return Vec::new();
     }

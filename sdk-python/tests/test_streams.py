@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import unittest
 from itertools import count, islice
 from threading import Event
 from typing import Any
+from unittest import mock
 
 from plugbay import CallError, Cancelled, Context, Plugin, PluginError, Stream
+from plugbay._call import Call, Method
 from plugbay.testing import Host
 from tests.test_calls import refused
 
@@ -443,3 +446,101 @@ class Wire(unittest.TestCase):
         with Host(self.plugin) as host:
             host.stub("host/list", lambda _: iter(range(100)))
             self.assertEqual(host.call("keep"), list(range(100)))
+
+
+class Moments(unittest.TestCase):
+    """What happens between one look and the next."""
+
+    def setUp(self):
+        self.plugin = plugin = Plugin("test", "1.0.0")
+        self.flow: Any = None
+
+        @plugin.method
+        def two() -> Any:
+            return [iter(range(3)), iter(range(3))]
+
+        @plugin.method
+        async def rows(n: int) -> Any:
+            class Rows:
+                def __init__(self) -> None:
+                    self.left = n
+
+                def __aiter__(self) -> Any:
+                    return self
+
+                async def __anext__(self) -> int:
+                    if not self.left:
+                        raise StopAsyncIteration
+                    self.left -= 1
+                    return self.left
+
+            return {"rows": [Rows()]}
+
+    def end(self, *, moved: bool) -> Any:
+        return mock.Mock(moved=moved, ticket=None)
+
+    def test_an_end_that_has_moved_is_not_waited_for(self):
+        session = self.plugin.session(mock.Mock(), lambda _: None)
+        session._flow.block(None, self.end(moved=True))
+        session.loop = mock.Mock()
+        asyncio.run(session._flow.pause(None, self.end(moved=True)))
+        session.loop.wait.assert_not_called()
+
+    def test_there_is_no_waiting_on_a_loop_that_is_not_there(self):
+        session = self.plugin.session(mock.Mock(), lambda _: None)
+        with self.assertRaises(RuntimeError):
+            asyncio.run(session._flow.pause(None, self.end(moved=False)))
+
+    def test_a_cancelled_call_does_not_wait(self):
+        session = self.plugin.session(mock.Mock(), lambda _: None)
+        call = Call(1, Method("two", lambda: None), None, {})
+        call.cancelled = True
+        with self.assertRaises(Cancelled):
+            session._flow.block(call, self.end(moved=False))
+        self.assertEqual(call.tickets, [])
+
+    def test_a_stream_that_may_have_no_thread_has_failed(self):
+        with (
+            Host(self.plugin) as host,
+            mock.patch("plugbay._flow.Flow._start", side_effect=RuntimeError("no more")),
+        ):
+            first, second = host.call("two")
+            self.assertEqual(list(first), [0, 1, 2])
+            self.assertIn("no more", refused(self, next, second).message)
+
+    def test_an_iterator_needs_no_more_than_an_iterators_methods(self):
+        with Host(self.plugin) as host:
+            [rows] = host.call("rows", n=200)["rows"]
+
+            async def take() -> list[int]:
+                return [row async for row in rows]
+
+            self.assertEqual(asyncio.run(take()), list(range(199, -1, -1)))
+            [rows] = host.call("rows", n=200)["rows"]
+            next(rows)
+            rows.close()
+
+    def test_after_the_end_nothing_is_opened(self):
+        session = self.plugin.session(mock.Mock(), lambda _: None)
+        streams = session._streams
+        streams.agreed = True
+        streams.close()
+        _, [stream] = streams.opened({"$stream": "x", "kind": "json"}, None)
+        self.assertEqual(refused(self, next, stream).code, -31001)
+        _, [source] = streams.offered(iter([1]), None)
+        self.assertTrue(source.sink.over)
+
+    def test_nothing_is_sent_of_a_stream_that_is_over(self):
+        session = self.plugin.session(mock.Mock(), lambda _: None)
+        session._streams.agreed = True
+
+        async def numbers() -> Any:
+            yield 1
+
+        async def pour() -> None:
+            _, [source] = await session._streams.aoffered(numbers(), None)
+            source.sink.finish()
+            await session._flow.apour(None, source)
+
+        asyncio.run(pour())
+        session._channel.write.assert_not_called()

@@ -118,6 +118,24 @@ class Crew:
                 return
             self._backlog.append(call)
 
+    def run_beside(self, call: Call) -> None:
+        """Run a call that must not wait for its turn, on a thread that is gone after it."""
+        from threading import Thread  # noqa: PLC0415 - not before it is needed
+
+        with self._mutex:
+            self._running += 1
+        try:
+            Thread(target=self._run_one, args=(call,), daemon=True).start()
+        except RuntimeError:  # a limit of the sandbox: here, then
+            self._run_one(call)
+
+    def _run_one(self, call: Call) -> None:
+        self._work.run(call)
+        with self._mutex:
+            self._running -= 1
+            if self._over and not self._running:
+                self._idle.release()
+
     def hurry(self) -> None:
         """Have the watcher take the lead without a second look, if it is free."""
         if not self._lead.locked():

@@ -96,14 +96,16 @@ class Flow:
         if source.is_async and loop is not None:
             loop.spawn(self.apour(call, source))
             return
-        from threading import Thread  # noqa: PLC0415 - rarely needed
-
-        thread = Thread(target=self.pour, args=(call, source), name="plugbay-stream", daemon=True)
         try:
-            thread.start()
+            self._start(call, source)
         except RuntimeError as error:  # a limit of the sandbox
             source.close()
             self._poured(call, source, self._session.explain(call, error))
+
+    def _start(self, call: Call | None, source: Source) -> None:
+        from threading import Thread  # noqa: PLC0415 - rarely needed
+
+        Thread(target=self.pour, args=(call, source), name="plugbay-stream", daemon=True).start()
 
     def pour(self, call: Call | None, source: Source) -> None:
         """Send what an iterator brings, as fast as it is taken."""

@@ -55,6 +55,8 @@ class Plugin:
         self._threads = threads
         self._start_hooks: list[Method] = []
         self._stop_hooks: list[Method] = []
+        self._drain_hooks: list[Method] = []
+        self._health_hooks: list[Method] = []
         self._session: Session | None = None
         self._log = Log(self._log_line)
 
@@ -94,6 +96,21 @@ class Plugin:
         self._stop_hooks.append(self._hook(hook))
         return hook
 
+    def on_drain(self, hook: Handler) -> Handler:
+        """Run ``hook`` when a successor takes over: calls that run go on, new ones are refused."""
+        self._drain_hooks.append(self._hook(hook))
+        return hook
+
+    def on_health(self, hook: Handler) -> Handler:
+        """Ask ``hook`` whether the plugin is able to work.
+
+        Nothing returned is yes, a text says what is not as it should be, and
+        what it raises that calls had better go elsewhere. It runs on a thread
+        of its own, so that being busy is no reason to be late.
+        """
+        self._health_hooks.append(self._hook(hook))
+        return hook
+
     @property
     def config(self) -> Any:
         """The configuration the host gave, from the first ``on_start`` on."""
@@ -119,7 +136,17 @@ class Plugin:
         self._running().notify(method, params)
 
     def run(self) -> None:
-        """Serve the host on standard input and output, until it is done with us."""
+        """Serve the host on standard input and output, until it is done with us.
+
+        From here on a fatal signal, such as a host's that finds us hanging,
+        leaves the stack of every thread on standard error.
+        """
+        import faulthandler  # noqa: PLC0415 - of no use to who only imports us
+
+        try:
+            faulthandler.enable(2)
+        except (OSError, ValueError):  # there is no standard error
+            pass
         if RPC_FD not in os.environ and sys.stdin is not None and sys.stdin.isatty():
             sys.stderr.write(
                 f"{self.name} is a Plugbay plugin and waits for a host on standard input; "
@@ -138,6 +165,24 @@ class Plugin:
     def started(self, context: Context, finish: Callable[[Any], Any]) -> None:
         """Run the start hooks; called by the session."""
         _run_hooks(self._start_hooks, context, finish)
+
+    def drained(self, context: Context, finish: Callable[[Any], Any]) -> None:
+        """Run the drain hooks; called by the session."""
+        _run_hooks(self._drain_hooks, context, finish)
+
+    @property
+    def tells_health(self) -> bool:
+        """Whether somebody is to be asked."""
+        return bool(self._health_hooks)
+
+    def health(self, context: Context, finish: Callable[[Any], Any]) -> dict[str, Any]:
+        """Ask the health hooks; called by the session."""
+        try:
+            said = _run_hooks(self._health_hooks, context, finish)
+        except Exception as error:  # noqa: BLE001 - whatever it is, that is the answer
+            return {"status": "failing", "message": f"{type(error).__name__}: {error}"}
+        told = "; ".join(str(text) for text in said if text)
+        return {"status": "degraded", "message": told} if told else {"status": "ok"}
 
     def stopped(self, finish: Callable[[Any], Any]) -> None:
         """Run the stop hooks; called by the session."""
@@ -171,11 +216,14 @@ class Plugin:
             sys.stderr.write(f"{level} {message}{said}\n")
 
 
-def _run_hooks(hooks: list[Method], context: Context | None, finish: Callable[[Any], Any]) -> None:
+def _run_hooks(
+    hooks: list[Method], context: Context | None, finish: Callable[[Any], Any]
+) -> list[Any]:
+    results = []
     for hook in hooks:
         result = hook.invoke(None, context)
-        if hook.is_async:
-            finish(result)
+        results.append(finish(result) if hook.is_async else result)
+    return results
 
 
 def _abandon(code: int) -> None:

@@ -76,7 +76,7 @@ def unserved(name: str, state: str) -> PluginError:
         return PluginError(NOT_INITIALIZED, "`initialize` comes first")
     if name == "initialize":
         return PluginError(INVALID_REQUEST, "initialized already")
-    if state == "draining" and "/" not in name:
+    if state in ("leaving", "draining") and "/" not in name:
         return PluginError(DRAINING, "shutting down")
     return PluginError(METHOD_NOT_FOUND, f"no method `{name}`")
 

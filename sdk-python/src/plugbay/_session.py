@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from plugbay._stream import Source, Stream
 
 VERSIONS: Final = (1,)
-FEATURES: Final = ("cancel", "progress", "ping", "streams")
+FEATURES: Final = ("cancel", "progress", "ping", "streams", "drain")
 MAX_INFLIGHT: Final = 64
 #: Seconds that calls may still run for when the host has gone, then that they
 #: have to notice being cancelled. Together less than the second we may take.
@@ -66,8 +66,8 @@ class Session:
         self._methods: dict[str, Method] = {}
         self._inflight: dict[int | str, Call] = {}
         self._held: Call | None = None
-        self._state = "new"  # new, then open, then draining
-        self._drained: Ticket | None = None
+        self._state = "new"  # new, then open, then perhaps leaving, then draining
+        self._drained: list[Ticket] = []  # of who waits for everything else to end
         self._max_inflight = MAX_INFLIGHT
         self._max_frame = self._lines.max_frame
         self._opened = False  # by `initialized`, only after which we may ask
@@ -378,31 +378,41 @@ class Session:
         """Deal with what is not a method of the plugin."""
         if name == "$/ping":
             self._answer_to(id_, '"result":{}')
-        elif name == "$/cancel":
+        elif id_ is None:
+            self._noticed(name, params, line)
+        elif name == "initialize" and self._state == "new":
+            return self._begin_own(name, self._initialize, id_, params)
+        elif name == "shutdown" and self._state in ("open", "leaving"):
+            self._methods = {}
+            self._state = "draining"
+            return self._begin_own(name, self._shutdown, id_, None)
+        elif name == "plugin/drain" and self._state == "open":
+            self._methods = {}
+            self._state = "leaving"
+            return self._begin_own(name, self._drain, id_, params)
+        elif name == "plugin/health" and self._plugin.tells_health and self._state != "new":
+            self._crew.run_beside(self._begin_own(name, self._health, id_, None))
+        else:
+            self._refuse(id_, _refusal.unserved(name, self._state))
+        return None
+
+    def _noticed(self, name: str, params: Any, line: bytes | Unreadable) -> None:
+        """Deal with a notification; one that nobody here knows is none."""
+        if name == "$/cancel":
             self._cancel(params)
         elif name == "exit":
             self._left = True
         elif name == "initialized":
             self._opened = self._state == "open"
-        elif id_ is None and name[:7] == "stream/" and isinstance(line, bytes):
+        elif name[:7] == "stream/" and isinstance(line, bytes):
             self._streams.notice(name, params, len(line))
-        elif id_ is None:
-            pass  # a notification nobody here knows
-        elif name == "initialize" and self._state == "new":
-            return self._begin_own(name, self._initialize, id_, params)
-        elif name == "shutdown" and self._state == "open":
-            self._methods = {}
-            self._state = "draining"
-            return self._begin_own(name, self._shutdown, id_, None)
-        else:
-            self._refuse(id_, _refusal.unserved(name, self._state))
-        return None
 
     def _begin_own(
         self, name: str, function: Callable[..., Any], id_: int | str, params: Any
     ) -> Call:
         """Have a thread do what may take time, such as running the author's hooks."""
-        meta = {"progressToken": name}  # the one that needs no asking for
+        # The one token that needs no asking for.
+        meta = {"progressToken": name} if name == "initialize" else {}
         call = self._inflight[id_] = Call(id_, Method(name, function), params, meta)
         return call
 
@@ -503,9 +513,10 @@ class Session:
         self.settle_drained()
 
     def settle_drained(self) -> None:
-        """Let `shutdown` be answered if nothing but it goes on."""
-        if self._drained is not None and len(self._inflight) <= 1 and not self._flow.goes_on:
-            self._drained.settle()
+        """Let who waits for the end of everything go on, if only they are left."""
+        if len(self._inflight) <= len(self._drained) and not self._flow.goes_on:
+            for ticket in self._drained:
+                ticket.settle()
 
     def explain(self, call: Call | None, error: BaseException) -> str:
         """Turn what a handler raised into the error it means."""
@@ -578,7 +589,7 @@ class Session:
         self._state = "open"
         return {
             "version": max(common),
-            "features": FEATURES,
+            "features": [*FEATURES, "health"] if self._plugin.tells_health else FEATURES,
             "plugin": {"name": self._plugin.name, "version": self._plugin.version},
             "methods": list(self._plugin.methods),
             "subscribes": [],
@@ -587,10 +598,23 @@ class Session:
 
     def _shutdown(self) -> None:
         """Answer once every other call is answered."""
-        self._drained = Ticket()
-        if len(self._inflight) > 1 or self._flow.goes_on:
-            self._crew.wait(self._drained, read=False)
+        self._await_the_rest()
         self._plugin.stopped(self._finish)
+
+    def _drain(self, ctx: Context, **_limit: Any) -> None:
+        """Answer once nothing is running any more: a successor has taken over."""
+        self._plugin.drained(ctx, self._finish)
+        self._await_the_rest()
+
+    def _await_the_rest(self) -> None:
+        """Block until no call is running but those that do the same."""
+        ticket = Ticket()
+        self._drained.append(ticket)
+        self.settle_drained()
+        self._crew.wait(ticket, read=False)
+
+    def _health(self, ctx: Context) -> dict[str, Any]:
+        return self._plugin.health(ctx, self._finish)
 
     def _finish(self, coroutine: Any) -> Any:
         """Run a coroutine for a thread that has no event loop."""

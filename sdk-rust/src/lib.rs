@@ -55,7 +55,7 @@ pub use plugbay_protocol::handshake::{Grants, Initialize, Peer, Restart, WireLim
 pub use plugbay_protocol::meta::Meta;
 pub use plugbay_protocol::notice::Level;
 pub use plugbay_protocol::{Code, ErrorData, Id, Origin};
-pub use plugin::Plugin;
+pub use plugin::{Health, Plugin};
 pub use progress::Progress;
 pub use request::Request;
 pub use serde_json::{Value, json};

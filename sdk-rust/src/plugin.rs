@@ -15,7 +15,8 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-type Hook = Box<dyn Fn(&Context) -> Result<()> + Send + Sync>;
+pub(crate) type Hook = Box<dyn Fn(&Context) -> Result<()> + Send + Sync>;
+type HealthHook = Box<dyn Fn(&Context) -> Result<Health> + Send + Sync>;
 type Executor = Box<dyn Fn(Work) + Send + Sync>;
 
 /// A named set of methods that a host can call.
@@ -46,10 +47,21 @@ pub struct Plugin {
     pub(crate) methods: BTreeMap<String, Arc<Method>>,
     pub(crate) on_start: Vec<Hook>,
     pub(crate) on_stop: Vec<Hook>,
+    pub(crate) on_drain: Vec<Hook>,
+    pub(crate) on_health: Vec<HealthHook>,
     pub(crate) executor: Option<Executor>,
     pub(crate) threads: usize,
     /// What is wrong with it.
     pub(crate) faults: Vec<String>,
+}
+
+/// How a plugin is, by its own account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Able to work.
+    Ok,
+    /// Able to, but not as it should be.
+    Degraded(String),
 }
 
 /// Handlers that run at once unless the author says otherwise.
@@ -64,6 +76,8 @@ impl Plugin {
             methods: BTreeMap::new(),
             on_start: Vec::new(),
             on_stop: Vec::new(),
+            on_drain: Vec::new(),
+            on_health: Vec::new(),
             executor: None,
             threads: THREADS,
             faults: Vec::new(),
@@ -152,6 +166,25 @@ impl Plugin {
         hook: impl Fn(&Context) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
         self.on_stop.push(Box::new(hook));
+        self
+    }
+
+    /// Runs `hook` when a successor takes over: calls that run go on, new ones are refused.
+    pub fn on_drain(
+        mut self,
+        hook: impl Fn(&Context) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.on_drain.push(Box::new(hook));
+        self
+    }
+
+    /// Asks `hook` whether the plugin is able to work; an error says that calls had better go elsewhere.
+    /// It runs on a thread of its own, so that being busy is no reason to be late.
+    pub fn on_health(
+        mut self,
+        hook: impl Fn(&Context) -> Result<Health> + Send + Sync + 'static,
+    ) -> Self {
+        self.on_health.push(Box::new(hook));
         self
     }
 

@@ -206,17 +206,28 @@ impl Session {
             (method::INITIALIZE, Phase::New) => {
                 return self.initialize(id.into_owned(), params).unwrap_or(Step::Nothing);
             }
-            (method::INITIALIZE, Phase::Opening | Phase::Open | Phase::Draining) => {
-                Error::new(Code::InvalidRequest, "initialized already")
-            }
+            (
+                method::INITIALIZE,
+                Phase::Opening | Phase::Open | Phase::Leaving | Phase::Draining,
+            ) => Error::new(Code::InvalidRequest, "initialized already"),
             (_, Phase::New | Phase::Opening) => {
                 Error::new(Code::NotInitialized, "`initialize` comes first")
             }
-            (method::SHUTDOWN, Phase::Open) => return self.shutdown(id.into_owned()),
-            (name, Phase::Draining) if name == method::SHUTDOWN || !method::is_reserved(name) => {
+            (method::SHUTDOWN, Phase::Open | Phase::Leaving) => {
+                return self.shutdown(id.into_owned());
+            }
+            (method::PLUGIN_DRAIN, Phase::Open) => return self.leave(id.into_owned()),
+            (method::PLUGIN_HEALTH, Phase::Open | Phase::Leaving | Phase::Draining)
+                if !self.plugin.on_health.is_empty() =>
+            {
+                return self.tell_health(id.into_owned());
+            }
+            (name, Phase::Leaving | Phase::Draining)
+                if name == method::SHUTDOWN || !method::is_reserved(name) =>
+            {
                 Error::new(Code::Draining, "shutting down")
             }
-            (name, Phase::Open | Phase::Draining) => {
+            (name, Phase::Open | Phase::Leaving | Phase::Draining) => {
                 Error::new(Code::MethodNotFound, format!("no method `{name}`"))
             }
         };

@@ -10,9 +10,9 @@ use std::sync::Arc;
 /// How far a session is.
 ///
 /// ```text
-///   New ──initialize──► Opening ──answered──► Open ──shutdown──► Draining
-///    ▲                     │ refused
-///    └─────────────────────┘
+///   New ──initialize──► Opening ──answered──► Open ──shutdown──────► Draining
+///    ▲                     │ refused            └──drain──► Leaving ──▲
+///    └─────────────────────┘                                  shutdown
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Phase {
@@ -23,8 +23,19 @@ pub(crate) enum Phase {
     Opening,
     /// Calls are taken.
     Open,
-    /// No more calls are taken.
+    /// No more calls are taken: a successor takes them.
+    Leaving,
+    /// No more calls are taken, and the end is near.
     Draining,
+}
+
+/// A request that is answered when no call is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    /// A successor takes over.
+    Drain(Id<'static>),
+    /// There is none.
+    Shutdown(Id<'static>),
 }
 
 /// Who is served.
@@ -37,8 +48,8 @@ pub(crate) struct Table {
     open: usize,
     /// Those of them that are answered and still stream.
     streaming: usize,
-    /// The request to shut down, to be answered when nothing is open.
-    shutdown: Option<Id<'static>>,
+    /// The requests to drain and to shut down, to be answered when nothing is open.
+    ends: Vec<End>,
 }
 
 impl Table {
@@ -80,12 +91,12 @@ impl Table {
         self.streaming += 1;
     }
 
-    /// Is done with a call, its answer being out, and `streamed` if it was to be. Returns the request to
-    /// shut down if this was the last.
-    pub(crate) fn close(&mut self, streamed: bool) -> Option<Id<'static>> {
+    /// Is done with a call, its answer being out, and `streamed` if it was to be. Returns who is to be
+    /// told if this was the last.
+    pub(crate) fn close(&mut self, streamed: bool) -> Vec<End> {
         self.streaming = self.streaming.saturating_sub(usize::from(streamed));
         self.open = self.open.saturating_sub(1);
-        if self.open == 0 { self.shutdown.take() } else { None }
+        if self.open == 0 { std::mem::take(&mut self.ends) } else { Vec::new() }
     }
 
     /// Forgets a call that was admitted too early.
@@ -95,12 +106,16 @@ impl Table {
     }
 
     /// Takes no more calls. Returns the request if nothing is open.
-    pub(crate) fn drain(&mut self, id: Id<'static>) -> Option<Id<'static>> {
-        self.phase = Phase::Draining;
-        if self.open == 0 {
-            return Some(id);
+    pub(crate) fn drain(&mut self, end: End) -> Option<End> {
+        match end {
+            End::Shutdown(_) => self.phase = Phase::Draining,
+            End::Drain(_) if self.phase == Phase::Draining => {}
+            End::Drain(_) => self.phase = Phase::Leaving,
         }
-        self.shutdown = Some(id);
+        if self.open == 0 {
+            return Some(end);
+        }
+        self.ends.push(end);
         None
     }
 
@@ -140,7 +155,7 @@ mod tests {
         assert!(table.find(&Id::from(1)).is_some());
         assert!(table.claim(&one) && !table.claim(&one));
         assert!(!table.is_empty(), "until its answer is out");
-        assert_eq!(table.close(false), None);
+        assert_eq!(table.close(false), []);
         assert!(table.is_empty());
     }
 
@@ -170,12 +185,16 @@ mod tests {
         let (one, silent) = (call(1), notification());
         table.admit(&one, 9).unwrap();
         table.admit(&silent, 9).unwrap();
-        assert_eq!(table.drain(Id::from(5)), None);
+        assert_eq!(table.drain(End::Drain(Id::from(4))), None);
+        assert_eq!(table.phase, Phase::Leaving);
+        assert_eq!(table.drain(End::Shutdown(Id::from(5))), None);
         assert_eq!(table.phase, Phase::Draining);
         assert!(!table.claim(&silent), "a notification is not answered");
-        assert_eq!(table.close(false), None);
+        assert_eq!(table.close(false), []);
         assert!(table.claim(&one));
-        assert_eq!(table.close(false), Some(Id::from(5)));
-        assert_eq!(table.drain(Id::from(6)), Some(Id::from(6)));
+        assert_eq!(table.close(false), [End::Drain(Id::from(4)), End::Shutdown(Id::from(5))]);
+        let late = End::Drain(Id::from(6));
+        assert_eq!(table.drain(late.clone()), Some(late));
+        assert_eq!(table.phase, Phase::Draining);
     }
 }

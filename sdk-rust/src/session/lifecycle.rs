@@ -6,7 +6,8 @@ use crate::context::Context;
 use crate::crew::{self, Step, Work as _};
 use crate::error::Result;
 use crate::method::guarded;
-use crate::table::Phase;
+use crate::plugin::{Health, Hook};
+use crate::table::{End, Phase};
 use crate::{clock, lock, params};
 use plugbay_protocol::handshake::{
     Hello, Initialize, Peer, WireLimits, feature, negotiate, unsupported,
@@ -14,10 +15,12 @@ use plugbay_protocol::handshake::{
 use plugbay_protocol::meta::Meta;
 use plugbay_protocol::notice::Level;
 use plugbay_protocol::{Id, VERSION, limits, method};
+use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 /// Why and how far the session has ended.
@@ -30,7 +33,8 @@ pub(super) struct Leaving {
 }
 
 const VERSIONS: &[u32] = &[VERSION];
-const FEATURES: [&str; 4] = [feature::CANCEL, feature::PING, feature::PROGRESS, feature::STREAMS];
+const FEATURES: [&str; 5] =
+    [feature::CANCEL, feature::DRAIN, feature::PING, feature::PROGRESS, feature::STREAMS];
 
 /// How long calls may run on when the host has gone: what it asked may matter to others.
 const DRAIN: Duration = Duration::from_millis(400);
@@ -116,7 +120,10 @@ impl Session {
         let plugin = &self.plugin;
         Hello {
             version,
-            features: FEATURES.into_iter().collect(),
+            features: FEATURES
+                .into_iter()
+                .chain((!plugin.on_health.is_empty()).then_some(feature::HEALTH))
+                .collect(),
             plugin: Peer { name: plugin.name.clone(), version: plugin.version.clone() },
             methods: plugin.methods.keys().cloned().collect(),
             subscribes: Vec::new(),
@@ -126,9 +133,71 @@ impl Session {
 
     /// Takes no more calls; the answer comes when none is left.
     pub(super) fn shutdown(&self, id: Id<'static>) -> Step<Self> {
-        match lock(&self.table).drain(id) {
-            Some(id) => Step::Job(serving::stop(id)),
+        match lock(&self.table).drain(End::Shutdown(id)) {
+            Some(end) => Step::Job(serving::told(end)),
             None => Step::Nothing,
+        }
+    }
+
+    /// A successor takes over: takes no more calls, and runs the hooks.
+    pub(super) fn leave(&self, id: Id<'static>) -> Step<Self> {
+        lock(&self.table).phase = Phase::Leaving;
+        Step::Job(Job::Own(Box::new(move |session| {
+            session.run_hooks(&session.plugin.on_drain, method::PLUGIN_DRAIN);
+            let end = lock(&session.table).drain(End::Drain(id));
+            if let Some(end) = end {
+                session.run(serving::told(end));
+            }
+        })))
+    }
+
+    /// No call is left, and the successor may go on.
+    pub(super) fn drained(self: &Arc<Self>, id: &Id<'_>) {
+        self.answer(id, &());
+    }
+
+    /// Says how the plugin is, from a thread that has nothing else to do.
+    pub(super) fn tell_health(self: &Arc<Self>, id: Id<'static>) -> Step<Self> {
+        let session = Arc::clone(self);
+        let own = id.clone();
+        let thread = thread::Builder::new().name("plugbay-health".to_owned());
+        match thread.spawn(move || session.say_health(&own)) {
+            Ok(_detached) => Step::Nothing,
+            // A limit of the sandbox: in turn, then.
+            Err(_) => Step::Job(Job::Own(Box::new(move |session| session.say_health(&id)))),
+        }
+    }
+
+    fn say_health(self: &Arc<Self>, id: &Id<'_>) {
+        let call = Arc::new(Call::new(None, method::PLUGIN_HEALTH.into(), Meta::default()));
+        let context = Context { session: Arc::clone(self), call };
+        let mut worse = Vec::new();
+        let mut failed = None;
+        for hook in &self.plugin.on_health {
+            match guarded(|| hook(&context)).flatten() {
+                Ok(Health::Ok) => {}
+                Ok(Health::Degraded(what)) => worse.push(what),
+                Err(error) => failed = Some(error.message().to_owned()),
+            }
+        }
+        let answer = match failed {
+            Some(message) => json!({"status": "failing", "message": message}),
+            None if worse.is_empty() => json!({"status": "ok"}),
+            None => json!({"status": "degraded", "message": worse.join("; ")}),
+        };
+        self.answer(id, &answer);
+        self.flush();
+    }
+
+    fn run_hooks(self: &Arc<Self>, hooks: &[Hook], why: &str) {
+        let call = Arc::new(Call::new(None, why.into(), Meta::default()));
+        let context = Context { session: Arc::clone(self), call };
+        for hook in hooks {
+            if let Err(error) = guarded(|| hook(&context)).flatten() {
+                let fields = to_raw_value(error.message()).map(|text| ("error", text));
+                let fields = BTreeMap::from_iter(fields);
+                self.log(Level::Error, &format!("a hook of `{why}` failed"), &fields);
+            }
         }
     }
 
@@ -142,15 +211,7 @@ impl Session {
         if std::mem::replace(&mut lock(&self.leaving).stopped, true) {
             return;
         }
-        let call = Arc::new(Call::new(None, method::SHUTDOWN.into(), Meta::default()));
-        let context = Context { session: Arc::clone(self), call };
-        for hook in &self.plugin.on_stop {
-            if let Err(error) = guarded(|| hook(&context)).flatten() {
-                let fields = to_raw_value(error.message()).map(|text| ("error", text));
-                let fields = BTreeMap::from_iter(fields);
-                self.log(Level::Error, "a stop hook failed", &fields);
-            }
-        }
+        self.run_hooks(&self.plugin.on_stop, method::SHUTDOWN);
     }
 
     /// There is nothing more to read: because we were told to leave, or because the host has gone.

@@ -8,9 +8,10 @@ use crate::crew::Work as _;
 use crate::error::{Error, Result};
 use crate::method::{Answer, Handler, Method, Serving, guarded};
 use crate::stream::Pour;
+use crate::table::End;
 use crate::task::Task;
 use crate::{clock, crew, lock};
-use plugbay_protocol::{Code, ErrorData, Id, Origin};
+use plugbay_protocol::{Code, ErrorData, Origin};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
@@ -109,13 +110,13 @@ impl Session {
             self.streams.release(call);
         }
         let mut table = lock(&self.table);
-        let shutdown = table.close(streamed);
+        let ends = table.close(streamed);
         if table.is_empty() {
             self.emptied.notify_all();
         }
         drop(table);
-        if let Some(id) = shutdown {
-            crew::push(self, stop(id));
+        for end in ends {
+            crew::push(self, told(end));
         }
     }
 }
@@ -132,9 +133,12 @@ impl Drop for Whole {
     }
 }
 
-/// Answers the request to shut down.
-pub(super) fn stop(id: Id<'static>) -> Job {
-    Job::Own(Box::new(move |session| session.stopped(&id)))
+/// Answers the request that waited for the last call.
+pub(super) fn told(end: End) -> Job {
+    Job::Own(Box::new(move |session| match end {
+        End::Drain(id) => session.drained(&id),
+        End::Shutdown(id) => session.stopped(&id),
+    }))
 }
 
 /// A handler's future, answered for whatever becomes of it.

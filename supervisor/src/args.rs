@@ -335,16 +335,18 @@ pub(crate) struct HelpPlugin {
 ///
 /// What ended it and when, which calls it was working on, its last words, what it used, what
 /// happened before and since, and what happens next. Read from what earlier commands and hosts have
-/// kept in the state directory; the plugin need not be there any more.
+/// kept in the state directory; the plugin need not be there any more. Without a plugin: how the
+/// last `plugbay run` ended, what it was refused, and what nobody watched.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
+    plugbay why\n  \
     plugbay why wordstats\n  \
     plugbay why wordstats --lines 500\n  \
     plugbay why wordstats --json | jq -r .death.stderr")]
 pub(crate) struct Why {
-    /// The plugin's name, or its directory
+    /// The plugin's name, or its directory; without one, the last run is meant
     #[arg(value_hint = ValueHint::DirPath)]
-    pub(crate) plugin: String,
+    pub(crate) plugin: Option<String>,
 
     /// How many of its last lines on stderr to show
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]

@@ -4,6 +4,7 @@
 //! understand the flags, find the program, open the report file, block the signals that will be
 //! passed on, seal and start, watch (see `watch`), report, and end as the command ended.
 
+pub(crate) mod last;
 mod refusal;
 mod report;
 pub(crate) mod watch;
@@ -47,7 +48,7 @@ pub(crate) fn run(typed: &Run, terminal: Terminal) -> Outcome {
         Ok(end) => report.ended(end),
         Err(failure) => report.never_ran(failure),
     }
-    report.write()?;
+    report.write(env::state_dir().as_deref())?;
     let end = ended?;
     if !typed.quiet {
         tell(&end, &grants, typed.explain, terminal);

@@ -12,10 +12,14 @@ use serde::Serialize;
 
 use crate::{
     args::Why,
-    cli::past::{
-        self,
-        document::{Changed, Ended, Hosted},
+    cli::{
+        past::{
+            self,
+            document::{Changed, Ended, Hosted},
+        },
+        run::last,
     },
+    env,
     exit::Exit,
     failure::Failure,
     output::{Format, Outcome, Terminal, moment},
@@ -30,7 +34,11 @@ const SHOWN: usize = 8;
 
 /// Tells it.
 pub(crate) fn run(typed: &Why, terminal: Terminal) -> Outcome {
-    let name = past::name(&typed.plugin)?;
+    let Some(plugin) = &typed.plugin else {
+        last::tell(env::state_dir(), Format::from_flag(typed.json), terminal)?;
+        return Ok(Exit::Ok.into());
+    };
+    let name = past::name(plugin)?;
     let case = Case::of(&past::open(&name)?, name)?;
     match Format::from_flag(typed.json) {
         Format::Json => terminal.json(&case.document())?,

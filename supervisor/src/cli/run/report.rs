@@ -14,7 +14,10 @@ use plugbay_sandbox::{
 };
 use serde::Serialize;
 
-use super::watch::{End, signal_name};
+use super::{
+    last,
+    watch::{End, signal_name},
+};
 use crate::{
     exit::Exit,
     failure::Failure,
@@ -168,8 +171,12 @@ impl Report {
         self.document.outcome = Outcome { error, ..Outcome::default() };
     }
 
-    /// Writes the document, if it was asked for.
-    pub(crate) fn write(self) -> Result<(), Failure> {
+    /// Writes the document where it was asked for, and keeps it in the state directory for
+    /// `plugbay why`. That it cannot be kept is no failure of the run: then there is nothing to read.
+    pub(crate) fn write(self, state: Option<&Path>) -> Result<(), Failure> {
+        if let Some(directory) = state {
+            let _unkept = last::keep(&self.document, directory, &self.document.grants.files);
+        }
         let Some((path, mut file)) = self.target else { return Ok(()) };
         let text = serde_json::to_string_pretty(&self.document).map_err(io::Error::from);
         text.and_then(|text| writeln!(file, "{text}")).map_err(|error| {

@@ -2,4 +2,5 @@
 
 mod calls;
 mod example;
+mod failover;
 mod golden;

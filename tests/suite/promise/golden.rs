@@ -78,6 +78,11 @@ fn without_meta(mut params: Value) -> Value {
 
 /// A host of the golden plugin.
 pub(super) async fn host(env: &TestEnv, sdk: Sdk) -> Host {
+    host_with(env, sdk, "").await
+}
+
+/// The same with more in the plugin's `[supervision]`.
+pub(super) async fn host_with(env: &TestEnv, sdk: Sdk, supervision: &str) -> Host {
     let dir = env.root().join("plugins/golden");
     fs::create_dir_all(&dir).unwrap();
     let runtime = match sdk {
@@ -90,7 +95,7 @@ pub(super) async fn host(env: &TestEnv, sdk: Sdk) -> Host {
     };
     let text = format!(
         "[plugin]\nname = \"golden\"\nversion = \"1.0.0\"\n[runtime]\n{runtime}\n\
-         [supervision]\nmax_inflight = 128\n"
+         [supervision]\nmax_inflight = 128\n{supervision}"
     );
     fs::write(dir.join("plugin.toml"), text).unwrap();
     let builder = Host::builder()

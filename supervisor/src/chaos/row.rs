@@ -2,9 +2,12 @@
 
 pub(crate) mod death;
 pub(crate) mod flood;
+pub(crate) mod health;
+pub(crate) mod instance;
 pub(crate) mod limit;
 pub(crate) mod machine;
 pub(crate) mod many;
+pub(crate) mod need;
 pub(crate) mod restart;
 pub(crate) mod start;
 pub(crate) mod stop;
@@ -100,6 +103,9 @@ pub(crate) fn catalogue() -> Vec<Row> {
         stop::rows(),
         limit::rows(),
         machine::rows(),
+        health::rows(),
+        instance::rows(),
+        need::rows(),
     ]
     .concat();
     rows.sort_by_key(|row| row.number);

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 pub(crate) const VERB: &str = "__chaos-plugin";
 
 /// Every method, as the hello names them.
-const METHODS: [&str; 20] = [
+const METHODS: [&str; 22] = [
     "echo",
     "hang",
     "say",
@@ -40,6 +40,8 @@ const METHODS: [&str; 20] = [
     "swallow",
     "files",
     "spin",
+    "freeze",
+    "work",
 ];
 
 /// Plays the twin if the arguments say so.
@@ -112,7 +114,7 @@ impl Twin {
         }
         json!({
             "version": if self.sins("version=99") { 99 } else { 1 },
-            "features": if self.sins("pings") { vec!["ping"] } else { Vec::new() },
+            "features": if self.sins("promises") { vec!["ping"] } else { Vec::new() },
             "plugin": {"name": self.name, "version": "1.0.0"},
             "methods": METHODS,
             "subscribes": [],
@@ -159,6 +161,8 @@ impl Twin {
             "swallow" => act::swallow(),
             "files" => act::files(call),
             "spin" => act::spin(),
+            "freeze" => act::freeze(),
+            "work" => act::work(call, params),
             _ => Ok(()),
         }
     }

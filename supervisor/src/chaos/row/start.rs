@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     super::{
         clock::now,
-        plan::Plan,
+        plan::{Plan, Sinner},
         stage::{SINNER, Stage},
         unmet::{Observed, Unmet, broken, require},
     },
@@ -17,6 +17,8 @@ use super::{
 
 const MUTE: Plan =
     Plan::PYTHON.sinning("mute").with("[supervision]\nstart_timeout = \"1s\"\nrestart = \"never\"");
+
+const SLOW: Plan = Plan::PYTHON.with("[supervision]\nstart_timeout = \"1s\"\nrestart = \"never\"");
 
 pub(super) fn rows() -> Vec<Row> {
     [
@@ -32,9 +34,27 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new(
             8,
             "never answers initialize",
-            "ended after its start timeout, as mute; counted",
+            "ended in time, as mute; where it stood in the log",
             MUTE,
             |stage| Box::pin(mute(stage)),
+        )
+        .twice()
+        .to_vec(),
+        Row::new(
+            9,
+            "takes 3 s of a start timeout of 1 s, with progress",
+            "accepted: it said that it goes on",
+            SLOW.sinning("slow=3000"),
+            |stage| Box::pin(slow(stage)),
+        )
+        .twice()
+        .to_vec(),
+        Row::new(
+            9,
+            "takes 3 s of a start timeout of 1 s, in silence",
+            "ended in time, as mute",
+            SLOW.sinning("slow=3000 silent"),
+            |stage| Box::pin(silent(stage)),
         )
         .twice()
         .to_vec(),
@@ -119,6 +139,10 @@ async fn mute(stage: &Stage) -> Observed {
     let Cause::Mute { after } = death.cause else { return Err(broken(death)) };
     let timely = after >= Duration::from_secs(1) && after < Duration::from_secs(5);
     require!(timely && death.before_hello, "{death}");
+    if stage.plan.sinner == Sinner::Python {
+        let last = &death.stderr_tail;
+        require!(last.contains("main.py"), "no stack among its last words: `{last}`");
+    }
     let (error, _) = stage.sin("echo", json!({})).await?;
     require!(matches!(error.kind(), CallErrorKind::Unavailable { .. }), "{error}");
     require!(stage.sinners().is_empty(), "something of it is left");
@@ -150,4 +174,21 @@ async fn banner(stage: &Stage) -> Observed {
     let counted = stage.status().await?.counts.stray_lines;
     require!(counted == 2, "{counted} of 2 counted (an empty line is no message and no noise)");
     Ok(format!("{counted} stray lines logged and counted, calls answered"))
+}
+
+async fn slow(stage: &Stage) -> Observed {
+    stage.is_healthy().await?;
+    let deaths = stage.host.deaths(SINNER).await.len();
+    require!(deaths == 0, "{deaths} deaths before it came up");
+    Ok("up after 3 s, calls answered".to_owned())
+}
+
+async fn silent(stage: &Stage) -> Observed {
+    let deaths = stage.host.deaths(SINNER).await;
+    let [death] = deaths.as_slice() else {
+        return Err(broken(format_args!("{} deaths", deaths.len())));
+    };
+    let Cause::Mute { after } = death.cause else { return Err(broken(death)) };
+    require!(after < Duration::from_secs(3), "given up after {after:?}");
+    Ok(death.to_string())
 }

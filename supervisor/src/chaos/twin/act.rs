@@ -14,7 +14,7 @@ use nix::{
 };
 use serde_json::{Value, json};
 
-use super::{answer, complain, write};
+use super::{super::clock::Within, answer, complain, write};
 
 /// Stays, deaf to polite signals, whatever happens.
 pub(super) fn stay() -> ! {
@@ -189,4 +189,23 @@ pub(super) fn spin() -> io::Result<()> {
     loop {
         hint::spin_loop();
     }
+}
+
+/// Does nothing any more, and hears nothing.
+pub(super) fn freeze() -> io::Result<()> {
+    complain("frozen")?;
+    loop {
+        pause();
+    }
+}
+
+/// Is busy for so many milliseconds, then answers.
+pub(super) fn work(call: &Value, params: &Value) -> io::Result<()> {
+    complain("working")?;
+    let millis = params.get("ms").and_then(Value::as_u64).unwrap_or(0);
+    let until = Within::of(Duration::from_millis(millis));
+    while !until.left().is_zero() {
+        hint::spin_loop();
+    }
+    answer(call, &json!("done"))
 }

@@ -10,7 +10,7 @@ mod trial;
 
 use std::{fs, path::Path};
 
-use plugbay_sandbox::{Launcher, LayerReport, Level, Rung, TreeKill};
+use plugbay_sandbox::{Held, Launcher, LayerReport, Level, Rung, TreeKill};
 use serde::Serialize;
 
 use self::{
@@ -62,6 +62,7 @@ fn examine() -> Result<Findings, Failure> {
         lost: lost.iter().map(|(rung, why)| format!("{}: {why}", rung_name(*rung))).collect(),
         layers: sealed.enforcement.layers,
         tree_kill: sealed.enforcement.tree_kill,
+        limits: sealed.enforcement.limits,
         proofs,
     })
 }
@@ -90,6 +91,7 @@ struct Findings {
     lost: Vec<String>,
     layers: Vec<LayerReport>,
     tree_kill: TreeKill,
+    limits: Vec<Held>,
     proofs: Vec<Proof>,
 }
 
@@ -103,7 +105,9 @@ impl Findings {
         out.push('\n');
         out.push_str(&head("Layers of a plugin with nothing granted"));
         out.extend(self.layers.iter().map(|layer| sheet::layer(layer, brush)));
-        out.push_str(&format!("  {:<20}{}\n\n", "tree kill", sheet::tree_kill(self.tree_kill)));
+        out.push_str(&format!("  {:<20}{}\n", "tree kill", sheet::tree_kill(self.tree_kill)));
+        out.extend(self.limits.iter().map(|held| sheet::limit(held, brush)));
+        out.push('\n');
         out.push_str(&head("Proofs"));
         out.extend(self.proofs.iter().map(|proof| proof.line(brush)));
         out.push_str(&format!("\n{}\n", self.summary()));

@@ -105,6 +105,8 @@ fn limited(limit: Limit, value: u64) -> String {
         Limit::CpuTime => format!("--cpu-time {}", time()),
         Limit::Wall => format!("--wall {}", time()),
         Limit::FileSize => format!("--file-size {}", size(value)),
+        Limit::OpenFiles => format!("--open-files {value}"),
+        Limit::Disk => format!("--tmp-size {}", size(value)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What was enforced, as lines for people: one per layer, the reason behind what does not hold.
 
-use plugbay_sandbox::{Enforcement, LayerReport, Status, TreeKill};
+use plugbay_sandbox::{Enforcement, Held, Holder, LayerReport, Status, TreeKill};
 
 use super::{
     Brush, Tone,
@@ -11,6 +11,7 @@ use super::{
 pub(crate) fn enforcement(enforcement: &Enforcement, brush: Brush) -> String {
     let mut out: String = enforcement.layers.iter().map(|it| layer(it, brush)).collect();
     out.push_str(&format!("  {:<20}{}\n", "tree kill", tree_kill(enforcement.tree_kill)));
+    out.extend(enforcement.limits.iter().map(|held| limit(held, brush)));
     for note in &enforcement.notes {
         out.push_str(&format!("  {}\n", neutral::text(note, Lines::Escape)));
     }
@@ -23,6 +24,18 @@ pub(crate) fn layer(report: &LayerReport, brush: Brush) -> String {
     let why = neutral::text(&report.why, Lines::Escape);
     let word = brush.paint(tone, &format!("{word:<11}"));
     format!("{}\n", format!("  {:<20}{word}{why}", report.layer.name()).trim_end())
+}
+
+/// One limit on one line: who holds it, and its value.
+pub(crate) fn limit(held: &Held, brush: Brush) -> String {
+    let name = format!("{} limit", held.limit.words());
+    let (tone, word) = match held.by {
+        None => (Tone::Bad, "not held"),
+        Some(Holder::Watchdog) => (Tone::Warn, Holder::Watchdog.words()),
+        Some(holder) => (Tone::Good, holder.words()),
+    };
+    let word = brush.paint(tone, &format!("{word:<11}"));
+    format!("  {name:<20}{word}{}\n", held.limit.amount(held.value))
 }
 
 /// A status as a word with a tone.

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::denial::Watched;
+use crate::{denial::Watched, limit::Held};
 
 /// One kernel mechanism of the sandbox, in the order in which they are applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -156,6 +156,8 @@ pub struct Enforcement {
     pub tree_kill: TreeKill,
     /// What was granted without being asked for (an interpreter's installation), in words.
     pub notes: Vec<String>,
+    /// The limits that were asked for, and who holds each.
+    pub limits: Vec<Held>,
     /// Who is told of what is refused.
     #[serde(default)]
     pub watched: Watched,

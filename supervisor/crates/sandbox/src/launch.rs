@@ -27,6 +27,7 @@ use crate::{
     denial::{Observer, Watch, Watched, Watcher},
     enforcement::{Enforcement, LayerReport, TreeKill},
     layers::confine::{Image, Programs},
+    limit::Held,
     machine::Machine,
     plan::{self, Plan, PlanError, Rights, Rung, Unheld},
     record::{self, Failure, Receiver, Record, Stage},
@@ -265,6 +266,7 @@ impl Launcher {
                     reports: plan.expected,
                     cgroup,
                     unheld: plan.unheld,
+                    held: plan.held,
                     private,
                     main: None,
                     failure: None,
@@ -361,6 +363,7 @@ struct Attempt {
     reports: Vec<LayerReport>,
     cgroup: Group,
     unheld: Unheld,
+    held: Vec<Held>,
     private: Option<PrivateTmp>,
     main: Option<OwnedFd>,
     failure: Option<Failure>,
@@ -453,8 +456,13 @@ impl Attempt {
         let private = self.private.as_ref().map(|private| private.0.as_path());
         let observe = || Observer::new(spec, &machine.base, self.rung, private);
         let (watched, watcher) = watched(self.watching, self.listener, observe);
-        let enforcement =
-            Enforcement { layers: self.reports, tree_kill, notes: notes(spec), watched };
+        let enforcement = Enforcement {
+            layers: self.reports,
+            tree_kill,
+            limits: self.held,
+            notes: notes(spec),
+            watched,
+        };
         match (failure, self.main) {
             (None, Some(main)) => Ok(Child {
                 watchdog: Watchdog::of(

@@ -34,7 +34,7 @@ pub use denial::{Barrier, Denial, Fix, Tally, Watch, Watched, Watcher, Wish};
 pub use enforcement::{Enforcement, Layer, LayerReport, Status, TreeKill};
 pub use environment::{EnvGrant, scrub};
 pub use launch::{Launch, LaunchError, Launcher, Stdio, Wait};
-pub use limit::{Hit, Holder, Limit};
+pub use limit::{Held, Hit, Holder, Limit};
 pub use machine::Machine;
 pub use plan::{PlanError, Rung};
 pub use record::{Failure, Stage};

@@ -22,6 +22,10 @@ pub enum Limit {
     Wall,
     /// The largest file that may be written, in bytes.
     FileSize,
+    /// Open files of one process.
+    OpenFiles,
+    /// The private `/tmp`, in bytes.
+    Disk,
 }
 
 impl Limit {
@@ -35,6 +39,8 @@ impl Limit {
             Self::CpuTime => "cpu-time",
             Self::Wall => "wall",
             Self::FileSize => "file-size",
+            Self::OpenFiles => "open-files",
+            Self::Disk => "disk",
         }
     }
 
@@ -44,10 +50,12 @@ impl Limit {
         match self {
             Self::Memory => "memory",
             Self::Processes => "process",
-            Self::CpuRate => "processor rate",
-            Self::CpuTime => "processor time",
+            Self::CpuRate => "CPU rate",
+            Self::CpuTime => "CPU time",
             Self::Wall => "wall clock",
             Self::FileSize => "file size",
+            Self::OpenFiles => "open file",
+            Self::Disk => "/tmp",
         }
     }
 
@@ -55,8 +63,8 @@ impl Limit {
     #[must_use]
     pub fn amount(self, value: u64) -> String {
         match self {
-            Self::Memory | Self::FileSize => bytes(value),
-            Self::Processes => value.to_string(),
+            Self::Memory | Self::FileSize | Self::Disk => bytes(value),
+            Self::Processes | Self::OpenFiles => value.to_string(),
             Self::CpuRate => format!("{}.{:03} cores", value / 1000, value % 1000),
             Self::CpuTime | Self::Wall => format!("{:?}", Duration::from_millis(value)),
         }
@@ -77,6 +85,8 @@ pub enum Holder {
     Watchdog,
     /// Whoever started it, by a timer.
     Timer,
+    /// A file system of that size.
+    Mount,
 }
 
 impl Holder {
@@ -89,8 +99,20 @@ impl Holder {
             Self::Rlimit => "rlimit",
             Self::Watchdog => "watchdog",
             Self::Timer => "timer",
+            Self::Mount => "mount",
         }
     }
+}
+
+/// A limit that was asked for, and who holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Which.
+    pub limit: Limit,
+    /// Its value, in the unit of [`Limit`].
+    pub value: u64,
+    /// Who holds it; `None` when nobody can here.
+    pub by: Option<Holder>,
 }
 
 /// A limit that was run into, whether or not that ended the program.
@@ -147,7 +169,7 @@ mod tests {
         let words = "its memory limit of 64MiB (peak 63.5MiB, held by cgroup v1)";
         assert_eq!(hit.to_string(), words);
         let unseen = Hit { peak: None, limit: Limit::CpuTime, value: 1500, ..hit };
-        assert_eq!(unseen.to_string(), "its processor time limit of 1.5s (held by cgroup v1)");
+        assert_eq!(unseen.to_string(), "its CPU time limit of 1.5s (held by cgroup v1)");
     }
 
     #[test]
@@ -159,6 +181,8 @@ mod tests {
             Limit::CpuTime,
             Limit::Wall,
             Limit::FileSize,
+            Limit::OpenFiles,
+            Limit::Disk,
         ] {
             assert_eq!(serde_json::to_value(limit).unwrap(), limit.name());
         }

@@ -17,6 +17,7 @@ use thiserror::Error;
 use crate::{
     cgroup::Controller,
     enforcement::{Layer, LayerReport, Status},
+    limit::Held,
     machine::{BaseKind, Machine},
     seccomp::Variant,
     spec::{Access, Base, Level, NetworkMode, Spec},
@@ -141,6 +142,8 @@ pub(crate) struct Plan {
     pub(crate) filter: Option<Variant>,
     pub(crate) rlimits: Vec<(Resource, u64)>,
     pub(crate) unheld: Unheld,
+    /// Who holds which limit, if every step succeeds.
+    pub(crate) held: Vec<Held>,
     /// A private directory stands in for `/tmp` (no mount namespace).
     pub(crate) private_tmp: bool,
     /// The report, one entry per layer, if every step succeeds.
@@ -179,6 +182,7 @@ pub(crate) fn plan(
         }),
         rlimits: rlimits(spec, machine, rung, dedicated),
         unheld: Unheld::of(machine, rung, dedicated),
+        held: report::held(spec, machine, rung, dedicated),
         private_tmp: sealed && rung == Rung::Bare,
         expected: report::expected(spec, machine, rung, dedicated, lost),
     };

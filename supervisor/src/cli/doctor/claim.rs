@@ -260,6 +260,7 @@ mod tests {
             layers: vec![report],
             tree_kill: TreeKill::Sweep,
             notes: Vec::new(),
+            limits: Vec::new(),
             watched: Watched::default(),
         }
     }

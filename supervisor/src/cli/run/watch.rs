@@ -151,7 +151,12 @@ fn survived(hit: &Hit) -> Option<String> {
     match hit.limit {
         Limit::Memory => Some(format!("processes killed in it: {times}, at {hit}")),
         Limit::Processes => Some(format!("new processes refused: {times}, at {hit}")),
-        Limit::CpuRate | Limit::CpuTime | Limit::Wall | Limit::FileSize => None,
+        Limit::CpuRate
+        | Limit::CpuTime
+        | Limit::Wall
+        | Limit::FileSize
+        | Limit::OpenFiles
+        | Limit::Disk => None,
     }
 }
 

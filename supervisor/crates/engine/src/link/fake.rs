@@ -119,6 +119,7 @@ impl Launcher for Stage {
             layers: Vec::new(),
             tree_kill: TreeKill::Sweep,
             notes: Vec::new(),
+            limits: Vec::new(),
             watched: plugbay_sandbox::Watched::default(),
         });
         let (stdin, stdout, stderr) = (stdin.into(), stdout.into(), stderr.into());

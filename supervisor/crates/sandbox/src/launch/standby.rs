@@ -116,6 +116,7 @@ impl Launcher {
                     reports: Vec::new(),
                     cgroup,
                     unheld: plan.unheld,
+                    held: Vec::new(),
                     private: None,
                     main: None,
                     failure: None,
@@ -147,6 +148,7 @@ impl Launcher {
             reports: plan.expected.clone(),
             watching: self.watching(plan),
             unheld: plan.unheld,
+            held: plan.held.clone(),
             ..attempt
         });
         launch.attempt.is_some()

@@ -1,8 +1,11 @@
 //! The report that holds if every step of a plan succeeds: per layer, how far and why not further.
 
+use std::time::Duration;
+
 use crate::{
     cgroup::Controller,
     enforcement::{Layer, LayerReport, Status},
+    limit::{Held, Holder, Limit},
     machine::Machine,
     plan::{Rung, Unheld},
     spec::{Level, NetworkMode, Spec},
@@ -125,13 +128,36 @@ fn cgroup_status(machine: &Machine, rung: Rung) -> (Status, String) {
         (Some(_), _) => enforced(),
         (None, Rung::Root | Rung::User) => (
             Status::NotWanted,
-            "no usable cgroup v2 here; the tree dies with its pid namespace".to_owned(),
+            "no usable cgroup v2 here to kill by; the tree dies with its pid namespace".to_owned(),
         ),
         (None, Rung::Bare) => (
             Status::Absent,
-            "no usable cgroup v2 here; the tree is killed by sweeping /proc".to_owned(),
+            "no usable cgroup v2 here to kill by; the tree is killed by sweeping /proc".to_owned(),
         ),
     }
+}
+
+/// Who holds which limit, if everything succeeds.
+pub(super) fn held(spec: &Spec, machine: &Machine, rung: Rung, dedicated: bool) -> Vec<Held> {
+    let limits = &spec.limits;
+    let unheld = Unheld::of(machine, rung, dedicated);
+    let tree = |controller, otherwise| machine.holder(controller).or(otherwise);
+    let by_count = if unheld.processes { Holder::Watchdog } else { Holder::Rlimit };
+    let private = spec.level != Level::None && rung != Rung::Bare;
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let all = [
+        (Limit::Memory, limits.memory, tree(Controller::Memory, Some(Holder::Watchdog))),
+        (Limit::Processes, limits.pids, tree(Controller::Pids, Some(by_count))),
+        (Limit::CpuRate, limits.cpu_milli, tree(Controller::Cpu, None)),
+        (Limit::CpuTime, limits.cpu_time.map(millis), Some(Holder::Rlimit)),
+        (Limit::Wall, limits.wall.map(millis), Some(Holder::Timer)),
+        (Limit::FileSize, limits.file_size, Some(Holder::Rlimit)),
+        (Limit::OpenFiles, limits.open_files, Some(Holder::Rlimit)),
+        (Limit::Disk, Some(limits.tmp_size), private.then_some(Holder::Mount)),
+    ];
+    let asked =
+        all.into_iter().filter_map(|(limit, value, by)| Some(Held { limit, value: value?, by }));
+    asked.collect()
 }
 
 fn rlimit_status(spec: &Spec, machine: &Machine, rung: Rung, dedicated: bool) -> (Status, String) {

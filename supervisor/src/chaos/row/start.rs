@@ -42,7 +42,7 @@ pub(super) fn rows() -> Vec<Row> {
         .to_vec(),
         Row::new(
             9,
-            "takes 3 s of a start timeout of 1 s, with progress",
+            "starts in 3 s of 1 s, with progress",
             "accepted: it said that it goes on",
             SLOW.sinning("slow=3000"),
             |stage| Box::pin(slow(stage)),
@@ -51,7 +51,7 @@ pub(super) fn rows() -> Vec<Row> {
         .to_vec(),
         Row::new(
             9,
-            "takes 3 s of a start timeout of 1 s, in silence",
+            "starts in 3 s of 1 s, in silence",
             "ended in time, as mute",
             SLOW.sinning("slow=3000 silent"),
             |stage| Box::pin(silent(stage)),

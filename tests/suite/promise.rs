@@ -4,3 +4,4 @@ mod calls;
 mod example;
 mod failover;
 mod golden;
+mod streams;

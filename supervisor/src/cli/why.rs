@@ -62,6 +62,8 @@ struct Case {
     failure: Option<Failed>,
     /// The last end of all.
     last: Option<Death>,
+    /// What keeps it down since, although no process of it failed.
+    obstacle: Option<Change>,
 }
 
 /// A failure, and what happened around it.
@@ -90,7 +92,8 @@ impl Case {
             Some((run, death)) => Some(Failed::of(reader, run, death, failures)?),
             None => None,
         };
-        Ok(Self { plugin, failure, last })
+        let obstacle = obstacle(reader, &plugin, failure.as_ref())?;
+        Ok(Self { plugin, failure, last, obstacle })
     }
 
     fn document(&self) -> Document<'_> {
@@ -105,6 +108,7 @@ impl Case {
             failures: failed.map_or(0, |failed| failed.failures),
             records_lost: failed.map_or(0, |failed| failed.lost),
             advice: failed.map_or_else(Vec::new, |failed| advice::advice(&failed.death)),
+            obstacle: self.obstacle.as_ref().map(Changed::from),
             last_end: self.last.as_ref().map(|death| moment::rfc3339(death.at)),
         }
     }
@@ -133,6 +137,20 @@ impl Failed {
     }
 }
 
+/// The last change of state, if it left the plugin down for a reason that is not the failure's.
+fn obstacle(
+    reader: &Reader,
+    plugin: &str,
+    failure: Option<&Failed>,
+) -> Result<Option<Change>, Failure> {
+    let last = reader.changes(plugin, 1).map_err(past::unreadable)?.pop().map(|it| it.1);
+    let told = |change: &Change| failure.is_some_and(|failed| failed.death.words == change.why);
+    Ok(last.filter(|change| {
+        let down = ["failed", "waiting", "fenced"].contains(&change.to.as_str());
+        down && !change.why.is_empty() && !told(change)
+    }))
+}
+
 /// The case for programs; the names are stable.
 #[derive(Debug, Serialize)]
 struct Document<'a> {
@@ -145,6 +163,8 @@ struct Document<'a> {
     failures: usize,
     records_lost: u64,
     advice: Vec<String>,
+    /// What keeps it down since, although no process of it failed; null when nothing does.
+    obstacle: Option<Changed<'a>>,
     /// When its last process ended, asked or not.
     last_end: Option<String>,
 }

@@ -217,3 +217,13 @@ fn info_tells_how_a_plugin_is_supervised() {
     ");
     assert!(info.contains("configured by language"), "{info}");
 }
+
+#[test]
+fn why_tells_what_keeps_a_plugin_down_that_never_failed() {
+    let (_root, directory) = plugin(DOCUMENTED);
+    let state = tempfile::tempdir().unwrap();
+    let words = ["call", directory.to_str().unwrap(), "reset", "--config", "language=3"];
+    keeping(state.path(), &words).fails(4, "its configuration does not fit");
+    let why = keeping(state.path(), &["why", "words"]).ok();
+    assert!(why.starts_with("words: failed\n") && why.contains("does not fit"), "{why}");
+}

@@ -119,6 +119,7 @@ fn part(transaction: &Transaction<'_>, table: &str) -> rusqlite::Result<u64> {
 fn forget_orphans(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction.execute_batch(
         "DELETE FROM in_flight WHERE death NOT IN (SELECT id FROM death);
+         DELETE FROM denial WHERE death NOT IN (SELECT id FROM death);
          DELETE FROM limit_hit WHERE death NOT IN (SELECT id FROM death);
          DELETE FROM run WHERE id < (SELECT max(id) FROM run) - 64
              AND id NOT IN (SELECT run FROM death UNION SELECT run FROM call

@@ -7,7 +7,9 @@ use std::{
 
 use rusqlite::{Connection, Row};
 
-use crate::{Call, Change, Death, Hit, InFlight, Next, Run, RunId, StoreError, Usage, schema};
+use crate::{
+    Call, Change, Death, Denial, Hit, InFlight, Next, Run, RunId, StoreError, Usage, schema,
+};
 
 /// The store, to be read. Others may write it meanwhile.
 #[derive(Debug)]
@@ -18,12 +20,14 @@ pub struct Reader {
 
 const DEATHS: &str = "
 SELECT id, run, plugin, version, generation, instance, at_ms, pid, cause, words, requested,
-    before_hello, uptime_ms, calls_lost, user_us, system_us, max_rss, memory_peak, next_state,
+    before_hello, uptime_ms, calls_lost, user_us, system_us, max_rss, memory_peak, denied_more, next_state,
     next_after_ms, stderr
 FROM death WHERE plugin = ? ORDER BY id DESC LIMIT ?";
 const IN_FLIGHT: &str = "SELECT method, age_ms FROM in_flight WHERE death = ? ORDER BY place";
 const LIMITS: &str = "
 SELECT name, value, peak, times, holder, words FROM limit_hit WHERE death = ? ORDER BY place";
+const DENIALS: &str = "
+SELECT layer, rule, syscall, path, times, details FROM denial WHERE death = ? ORDER BY place";
 const CALLS: &str = "
 SELECT run, plugin, method, at_ms, duration_us, waited_us, attempts, outcome, error, traceback,
     instance, generation, bytes_in, bytes_out, progress, cpu_us, callers,
@@ -64,6 +68,7 @@ impl Reader {
         for (id, _, death) in &mut deaths {
             death.in_flight = self.rows(IN_FLIGHT, [*id], in_flight)?;
             death.limits = self.rows(LIMITS, [*id], hit)?;
+            death.denials = self.rows(DENIALS, [*id], denial)?;
         }
         Ok(deaths.into_iter().map(|(_, run, death)| (run, death)).collect())
     }
@@ -142,6 +147,8 @@ fn death(row: &Row<'_>) -> rusqlite::Result<Death> {
         in_flight: Vec::new(),
         calls_lost: row.get("calls_lost")?,
         limits: Vec::new(),
+        denials: Vec::new(),
+        denied_more: row.get("denied_more")?,
         usage: usage(row)?,
         memory_peak: row.get("memory_peak")?,
         next: next(row)?,
@@ -161,6 +168,17 @@ fn hit(row: &Row<'_>) -> rusqlite::Result<Hit> {
         times: row.get("times")?,
         by: row.get("holder")?,
         words: row.get("words")?,
+    })
+}
+
+fn denial(row: &Row<'_>) -> rusqlite::Result<Denial> {
+    Ok(Denial {
+        layer: row.get("layer")?,
+        rule: row.get("rule")?,
+        syscall: row.get("syscall")?,
+        path: row.get("path")?,
+        times: row.get("times")?,
+        details: row.get("details")?,
     })
 }
 

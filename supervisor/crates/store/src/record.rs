@@ -79,6 +79,10 @@ pub struct Death {
     pub calls_lost: u64,
     /// The limits that it ran into; one that ended it is among them.
     pub limits: Vec<Hit>,
+    /// What it was refused, by kind.
+    pub denials: Vec<Denial>,
+    /// How often it was refused something of further kinds.
+    pub denied_more: u64,
     /// What it used.
     pub usage: Option<Usage>,
     /// The most memory that the whole tree used at once, in bytes.
@@ -113,6 +117,23 @@ pub struct Hit {
     pub by: String,
     /// All of it in words.
     pub words: String,
+}
+
+/// One kind of refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// What refused.
+    pub layer: String,
+    /// The rule that decided.
+    pub rule: String,
+    /// The system call.
+    pub syscall: Option<String>,
+    /// The path that was reached for.
+    pub path: Option<String>,
+    /// How often.
+    pub times: u64,
+    /// All of it, as JSON, for whoever knows what it means.
+    pub details: String,
 }
 
 /// What an instance used.

@@ -26,7 +26,7 @@ const DRAFTS: u32 = 1_000;
 const LOG_KEPT: i64 = 4 << 20;
 
 /// What makes version n + 1 of version n.
-const MIGRATIONS: [&str; 1] = [FIRST];
+const MIGRATIONS: [&str; 2] = [FIRST, DENIALS];
 
 /// Times are milliseconds since 1970, so that `datetime(at_ms / 1000, 'unixepoch')` reads them.
 const FIRST: &str = "
@@ -127,6 +127,22 @@ CREATE TABLE loss (
     at_ms INTEGER NOT NULL,
     records INTEGER NOT NULL
 ) STRICT;
+";
+
+/// What a process was refused stands in its death.
+const DENIALS: &str = "
+ALTER TABLE death ADD COLUMN denied_more INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE denial (
+    death INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    layer TEXT NOT NULL,
+    rule TEXT NOT NULL,
+    syscall TEXT,
+    path TEXT,
+    times INTEGER NOT NULL,
+    details TEXT NOT NULL,
+    PRIMARY KEY (death, place)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The latest version.
@@ -307,6 +323,27 @@ mod tests {
         let wrong = "CREATE TABLE a (x INTEGER) STRICT; nonsense;";
         assert!(migrate(&mut connection, &[wrong]).is_err());
         migrate(&mut connection, &["CREATE TABLE a (x INTEGER) STRICT;"]).unwrap();
+    }
+
+    #[test]
+    fn an_older_file_is_brought_up_to_date_by_whoever_opens_it() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("store.db");
+        for open in [|path: &Path| open_to_write(path).map(Some), open_to_read] {
+            let mut old = Connection::open(&path).unwrap();
+            old.pragma_update(None, "application_id", APPLICATION).unwrap();
+            migrate(&mut old, &MIGRATIONS[..1]).unwrap();
+            let sql = "INSERT INTO change VALUES (1, 1, 'p', NULL, 5, 'a', 'b', 'kept')";
+            old.execute_batch(sql).unwrap();
+            drop(old);
+            let connection = open(&path).unwrap().unwrap();
+            assert_eq!(check(&path, &connection).unwrap(), known());
+            let sql = "SELECT why FROM change, (SELECT count(denied_more) FROM death)";
+            let why: String = connection.query_row(sql, [], |row| row.get(0)).unwrap();
+            assert_eq!(why, "kept");
+            drop(connection);
+            fs::remove_file(&path).unwrap();
+        }
     }
 
     #[test]

@@ -20,6 +20,10 @@ const TRACEBACK: usize = 16 << 10;
 /// The longest end of stderr. Its own bound is in bytes as the plugin wrote them; made safe to
 /// print, each may have become several.
 const STDERR: usize = 64 << 10;
+/// The longest JSON of one denial; one that is longer cannot be read any more.
+const DETAILS: usize = 16 << 10;
+/// Denials that are named in one death.
+const DENIALS: usize = 64;
 /// Calls that are named in one death.
 const IN_FLIGHT: usize = 32;
 
@@ -108,8 +112,8 @@ fn insert_death(transaction: &Transaction<'_>, run: RunId, death: &Death) -> rus
         .prepare_cached(
             "INSERT INTO death (run, plugin, version, generation, instance, at_ms, pid, cause,
              words, requested, before_hello, uptime_ms, calls_lost, user_us, system_us,
-             max_rss, memory_peak, next_state, next_after_ms, stderr)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             max_rss, memory_peak, denied_more, next_state, next_after_ms, stderr)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             run.0,
@@ -129,15 +133,35 @@ fn insert_death(transaction: &Transaction<'_>, run: RunId, death: &Death) -> rus
             used(|usage| usage.system),
             usage.as_ref().map(|usage| number(usage.max_rss)),
             death.memory_peak.map(number),
+            number(death.denied_more),
             next.as_ref().map(|next| clip(&next.state, WORD)),
             next.as_ref().and_then(|next| next.after).map(millis),
             clip_front(&death.stderr, STDERR),
         ])?;
     let id = transaction.last_insert_rowid();
+    insert_details(transaction, id, death)
+}
+
+/// What a death has several of.
+fn insert_details(transaction: &Transaction<'_>, id: i64, death: &Death) -> rusqlite::Result<()> {
     for (place, call) in (0_i64..).zip(death.in_flight.iter().take(IN_FLIGHT)) {
         transaction
             .prepare_cached("INSERT INTO in_flight VALUES (?, ?, ?, ?)")?
             .execute(params![id, place, clip(&call.method, WORD), millis(call.age)])?;
+    }
+    for (place, denial) in (0_i64..).zip(death.denials.iter().take(DENIALS)) {
+        transaction.prepare_cached("INSERT INTO denial VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?.execute(
+            params![
+                id,
+                place,
+                clip(&denial.layer, WORD),
+                clip(&denial.rule, WORD),
+                denial.syscall.as_deref().map(|call| clip(call, WORD)),
+                denial.path.as_deref().map(|path| clip(path, SENTENCE)),
+                number(denial.times),
+                clip(&denial.details, DETAILS),
+            ],
+        )?;
     }
     for (place, hit) in (0_i64..).zip(&death.limits) {
         transaction

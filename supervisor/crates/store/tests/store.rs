@@ -10,8 +10,8 @@ use std::{
 };
 
 use plugbay_store::{
-    Call, Change, Death, Hit, InFlight, Keep, Next, Reader, Record, Run, RunId, StoreError, Usage,
-    Writer,
+    Call, Change, Death, Denial, Hit, InFlight, Keep, Next, Reader, Record, Run, RunId, StoreError,
+    Usage, Writer,
 };
 use proptest::prelude::*;
 
@@ -65,6 +65,15 @@ fn death(plugin: &str, instance: u64) -> Death {
             system: Duration::from_micros(2),
             max_rss: 1 << 30,
         }),
+        denials: vec![Denial {
+            layer: "files".into(),
+            rule: "grants".into(),
+            syscall: Some("openat".into()),
+            path: Some("/etc/shadow".into()),
+            times: 3,
+            details: "{}".into(),
+        }],
+        denied_more: 2,
         memory_peak: Some(1 << 30),
         next: Some(Next { state: "backoff".into(), after: Some(Duration::from_millis(250)) }),
         stderr: "Traceback\nMemoryError\n".into(),
@@ -337,8 +346,8 @@ fn a_newer_store_is_refused_with_both_versions() {
     drop(opened(&path, Keep::default()));
     edited(&path, "PRAGMA user_version = 99");
     for error in refusals(&path) {
-        assert!(matches!(error, StoreError::Newer { found: 99, known: 1, .. }), "{error:?}");
-        assert!(error.to_string().ends_with("is of version 99, this program knows up to 1"));
+        assert!(matches!(error, StoreError::Newer { found: 99, known: 2, .. }), "{error:?}");
+        assert!(error.to_string().ends_with("is of version 99, this program knows up to 2"));
     }
 }
 

@@ -2,9 +2,17 @@
 //! milliseconds.
 
 use plugbay::store::{Call, Change, Death, Hit, InFlight, Run};
+use plugbay_sandbox::Denial;
 use serde::Serialize;
 
-use crate::output::moment;
+use crate::output::{denial::Shown, moment};
+
+/// What a process was refused, as far as this version knows what it means.
+pub(crate) fn denials(death: &Death) -> Vec<Shown> {
+    let kinds = death.denials.iter();
+    let known = kinds.filter_map(|kind| serde_json::from_str::<Denial>(&kind.details).ok());
+    known.map(|kind| Shown::of(&kind)).collect()
+}
 
 /// How a process ended.
 #[derive(Debug, Serialize)]
@@ -24,6 +32,9 @@ pub(crate) struct Ended<'a> {
     calls_lost: u64,
     in_flight: Vec<Interrupted<'a>>,
     limits: Vec<Limited<'a>>,
+    /// What it was refused; each as in the report of `run`.
+    denials: Vec<Shown>,
+    denied_more: u64,
     user_ms: Option<f64>,
     system_ms: Option<f64>,
     max_rss_bytes: Option<u64>,
@@ -111,6 +122,8 @@ impl<'a> From<&'a Death> for Ended<'a> {
             calls_lost: death.calls_lost,
             in_flight: death.in_flight.iter().map(Interrupted::from).collect(),
             limits: death.limits.iter().map(Limited::from).collect(),
+            denials: denials(death),
+            denied_more: death.denied_more,
             user_ms: death.usage.map(|usage| moment::millis(usage.user)),
             system_ms: death.usage.map(|usage| moment::millis(usage.system)),
             max_rss_bytes: death.usage.map(|usage| usage.max_rss),

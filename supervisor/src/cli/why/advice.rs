@@ -13,6 +13,7 @@ pub(crate) fn advice(death: &Death) -> Vec<String> {
         "signal" => signalled(detail),
         "limit" => limited(detail, death),
         "launch" => launched(detail, death),
+        "watchdog" => silent(detail),
         _ => other(token).into_iter().collect(),
     };
     let survived = death.limits.iter().filter(|hit| token != "limit" || hit.limit != detail);
@@ -119,6 +120,24 @@ fn launched(detail: &str, death: &Death) -> Vec<String> {
     vec![text.to_owned()]
 }
 
+fn silent(found: &str) -> Vec<String> {
+    let text = match found {
+        "busy" => {
+            "It computed without a sign of life. A method that computes for long should report \
+             progress, or `busy_timeout` in [supervision.health] be raised."
+        }
+        "deaf" => {
+            "Its input was full and it did not read on. It must read while it works: the SDKs do, on a \
+             thread of their own."
+        }
+        _ => {
+            "It waited for something that did not come: a lock, a socket, another plugin. Where it \
+             stood is in its last words, if it could leave them."
+        }
+    };
+    vec![text.to_owned()]
+}
+
 fn other(token: &str) -> Option<String> {
     let text = match token {
         "seccomp" => {
@@ -139,9 +158,13 @@ fn other(token: &str) -> Option<String> {
             "The helper process that starts plugins was killed, by hand or for memory. Every plugin \
              ended with it, and all are started again."
         }
-        "watchdog" | "hung" => {
-            "It gave no sign of life. Its stack is in its last words if it could leave one. A method \
-             that computes for long should report progress."
+        "unready" => {
+            "It answers `plugin/health` with no, or not at all: does it wait for something that is not \
+             there? If it needs longer, raise `start_timeout` in [supervision]."
+        }
+        "host" => {
+            "A mistake of Plugbay's, or of a function that the embedding program gave it; not the \
+             plugin's. Please report it with the message above."
         }
         _ => return None,
     };

@@ -11,13 +11,19 @@ use plugbay::{
 };
 
 use super::{Case, Failed, advice};
-use crate::output::{
-    Brush, Table, Tone, moment,
-    neutral::{self, Lines},
+use crate::{
+    cli::past::document,
+    output::{
+        Brush, Table, Tone, moment,
+        neutral::{self, Lines},
+    },
 };
 
 /// The longest line of stderr that is shown, in characters.
 const LINE: usize = 400;
+
+/// Kinds of refusals that are named.
+const REFUSALS: usize = 8;
 
 /// How it is told.
 pub(super) struct Style {
@@ -29,9 +35,10 @@ pub(super) struct Style {
 
 /// All of it.
 pub(super) fn sheet(case: &Case, style: &Style) -> String {
-    match &case.failure {
-        Some(failed) => told(failed, style),
-        None => healthy(case, style),
+    match (&case.failure, &case.obstacle) {
+        (_, Some(change)) => held_up(change, style),
+        (Some(failed), None) => told(failed, style),
+        (None, None) => healthy(case, style),
     }
 }
 
@@ -46,12 +53,21 @@ fn healthy(case: &Case, style: &Style) -> String {
     }
 }
 
+/// What keeps it down although no process of it failed, such as a configuration that does not fit.
+fn held_up(change: &Change, style: &Style) -> String {
+    let name = style.brush.paint(Tone::Head, &safe(&change.plugin));
+    let state = style.brush.paint(Tone::Bad, &safe(&change.to));
+    let when = format!("{}, at {}", moment::ago(change.at, style.now), moment::utc(change.at));
+    format!("{name}: {state}\n  {when}\n{}", paragraph(&change.why))
+}
+
 fn told(failed: &Failed, style: &Style) -> String {
     let Failed { death, .. } = failed;
     let mut out = headline(failed, style);
     section(&mut out, style, "What it was doing", &doing(death));
     let (title, words) = last_words(death, style);
     section(&mut out, style, &title, &words);
+    section(&mut out, style, "What it was refused", &refused(death));
     section(&mut out, style, "What it used", &used(death));
     section(&mut out, style, "Before", &changes(&failed.before, death.at));
     section(&mut out, style, "What happens next", &paragraph(&next(death, style.now)));
@@ -182,6 +198,21 @@ fn last_words(death: &Death, style: &Style) -> (String, String) {
         format!("  {cut}{more}\n")
     });
     (title, words.collect())
+}
+
+/// The refusals, a line for each kind.
+fn refused(death: &Death) -> String {
+    let mut out: String = document::denials(death)
+        .iter()
+        .take(REFUSALS)
+        .map(|denial| paragraph(&denial.line()))
+        .collect();
+    let more = death.denials.len().saturating_sub(REFUSALS);
+    let more = u64::try_from(more).unwrap_or(u64::MAX).saturating_add(death.denied_more);
+    if more > 0 {
+        out.push_str(&paragraph(&format!("and {more} more")));
+    }
+    out
 }
 
 fn used(death: &Death) -> String {

@@ -4,6 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use plugbay::{
     Cause,
+    lifecycle::pulse::Stuck,
     store::{Hit, InFlight, Next, Usage},
 };
 
@@ -48,6 +49,8 @@ fn death() -> Death {
             by: "cgroup v2".into(),
             words: "its memory limit of 256MiB (peak 256MiB, held by cgroup v2)".into(),
         }],
+        denials: Vec::new(),
+        denied_more: 0,
         usage: Some(Usage {
             user: Duration::from_millis(5_250),
             system: Duration::from_millis(310),
@@ -87,7 +90,12 @@ fn case(death: Death) -> Case {
         lost: 0,
         death,
     };
-    Case { plugin: "prices".into(), last: Some(failed.death.clone()), failure: Some(failed) }
+    Case {
+        plugin: "prices".into(),
+        last: Some(failed.death.clone()),
+        failure: Some(failed),
+        obstacle: None,
+    }
 }
 
 #[test]
@@ -177,7 +185,7 @@ fn a_plugin_that_never_ran_is_told_so() {
 #[test]
 fn a_plugin_without_a_failure_is_said_to_be_well() {
     let asked = Death { requested: true, ..death() };
-    let case = Case { plugin: "prices".into(), failure: None, last: Some(asked) };
+    let case = Case { plugin: "prices".into(), failure: None, last: Some(asked), obstacle: None };
     insta::assert_snapshot!(sheet(&case, &style()), @"
     prices: no failure is known. Its last process ended 2 minutes ago, as it was asked to.
     ");
@@ -231,6 +239,11 @@ fn every_cause_that_somebody_can_do_something_about_has_advice() {
         Cause::Limit(plugbay::Limit::FileSize),
         Cause::Protocol(String::new()),
         Cause::Mute { after: Duration::ZERO },
+        Cause::NotReady { after: Duration::ZERO },
+        Cause::Watchdog { stuck: Stuck::Hang, after: Duration::ZERO },
+        Cause::Watchdog { stuck: Stuck::Busy, after: Duration::ZERO },
+        Cause::Watchdog { stuck: Stuck::Deaf, after: Duration::ZERO },
+        Cause::Host(String::new()),
         Cause::Handshake(String::new()),
         launch("exec"),
         launch("mount"),
@@ -247,4 +260,44 @@ fn a_limit_that_did_not_end_it_is_named_as_a_possible_reason() {
     let last = advice::advice(&death).pop().unwrap();
     assert!(last.contains("also ran into its memory limit of 256MiB"), "{last}");
     assert_eq!(advice::advice(&super::tests::death()).len(), 2, "not for the one that did");
+}
+
+#[test]
+fn what_it_was_refused_is_told_with_what_would_allow_it() {
+    let mut denial = plugbay_sandbox::Denial::new(plugbay_sandbox::Barrier::Files, "grants");
+    denial.path = Some("/srv/book\u{1b}[2J.txt".into());
+    denial.count = 3;
+    denial.fix = Some(plugbay_sandbox::Fix::File {
+        path: "/srv/book.txt".into(),
+        access: plugbay_sandbox::Access::Read,
+    });
+    let kept = plugbay::store::Denial {
+        layer: "files".into(),
+        rule: "grants".into(),
+        syscall: None,
+        path: None,
+        times: 3,
+        details: serde_json::to_string(&denial).unwrap(),
+    };
+    let details = "{\"of\": \"a later version\"}".to_owned();
+    let strange = plugbay::store::Denial { details, ..kept.clone() };
+    let refused = Death { denials: vec![kept, strange], denied_more: 4, ..death() };
+    let told = sheet(&case(refused), &style());
+    let section = told.split("\nWhat it was refused\n").nth(1).unwrap();
+    insta::assert_snapshot!(section.split("\n\n").next().unwrap(), @r"
+    grants `/srv/book\u{1b}[2J.txt`, 3 times; to allow it: --read /srv/book.txt
+    and 4 more
+    ");
+}
+
+#[test]
+fn what_keeps_a_plugin_down_without_a_failure_is_told() {
+    let why = "its configuration does not fit: `top`: 3 is no string";
+    let obstacle = Some(change(60, "idle", "failed", why));
+    let case = Case { plugin: "prices".into(), failure: None, last: None, obstacle };
+    insta::assert_snapshot!(sheet(&case, &style()), @"
+    prices: failed
+      3 minutes ago, at 2026-11-21 03:13:07 UTC
+      its configuration does not fit: `top`: 3 is no string
+    ");
 }

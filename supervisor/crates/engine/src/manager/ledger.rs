@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use plugbay_sandbox::Hit;
+use plugbay_sandbox::{Denial, Hit};
 use plugbay_store::{Change, InFlight, Keep, Next, Record, Run, RunId, StoreError, Usage, Writer};
 use tokio::{sync::watch, time};
 
@@ -339,6 +339,8 @@ fn died(plugin: &str, version: &str, death: &Death) -> plugbay_store::Death {
             .collect(),
         calls_lost: u64::try_from(death.calls_lost).unwrap_or(u64::MAX),
         limits: death.limits.iter().map(hit).collect(),
+        denials: death.denials.kinds().iter().map(denial).collect(),
+        denied_more: death.denials.others(),
         usage: death.usage.map(|usage| Usage {
             user: usage.user,
             system: usage.system,
@@ -371,6 +373,19 @@ fn called(report: &CallReport) -> plugbay_store::Call {
         cpu: report.cpu,
         callers: (!callers.is_empty()).then(|| callers.join(" → ")),
         traceparent: report.metadata.traceparent.as_deref().map(line),
+    }
+}
+
+fn denial(denial: &Denial) -> plugbay_store::Denial {
+    let path = denial.path.as_ref().map(|path| path.to_string_lossy());
+    plugbay_store::Denial {
+        layer: denial.layer.name().to_owned(),
+        rule: denial.rule.clone(),
+        syscall: denial.syscall.clone(),
+        path: path.map(|path| plain(&path, Breaks::Escape)),
+        times: denial.count,
+        // Of texts and numbers; it can always be written.
+        details: serde_json::to_string(denial).unwrap_or_default(),
     }
 }
 

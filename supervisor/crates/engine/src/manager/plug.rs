@@ -148,6 +148,11 @@ impl Plug {
         }
     }
 
+    /// What a process was refused.
+    pub(crate) fn denied_to(&self, instance: InstanceId) -> Arc<Tally> {
+        self.seats.get(&instance).map(|seat| seat.denied.clone()).unwrap_or_default()
+    }
+
     /// A process is greeted; the route may lead to it when the slot says so.
     pub(crate) fn greeted(
         &mut self,

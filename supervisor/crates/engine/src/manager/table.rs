@@ -236,6 +236,7 @@ impl Table {
         let Some(decided) = self.decide(name, Event::Exited(death.instance, exit)) else { return };
         let Some(plug) = self.plugs.get_mut(name) else { return };
         death.next = Some(plug.next());
+        death.denials = plug.denied_to(death.instance);
         let death = Arc::new(death);
         plug.died(death.clone());
         let version = plug.entry.manifest.plugin.version.to_string();

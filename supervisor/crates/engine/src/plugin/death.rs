@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use plugbay_sandbox::{Hit, Limit, SECCOMP_KILL, Stage};
+use plugbay_sandbox::{Hit, Limit, SECCOMP_KILL, Stage, Tally};
 
 use super::text::{Breaks, plain};
 use crate::lifecycle::{
@@ -276,6 +276,8 @@ pub struct Death {
     pub in_flight: Vec<InFlight>,
     /// The limits that it or one of its children ran into, whether or not that ended it.
     pub limits: Vec<Hit>,
+    /// What it was refused, as far as somebody watched.
+    pub denials: Arc<Tally>,
     /// What was decided after it; `None` until the slot has judged.
     pub next: Option<Next>,
     /// The end of what it wrote to stderr, safe to print.
@@ -360,6 +362,7 @@ mod tests {
             calls_lost: 0,
             in_flight: Vec::new(),
             limits: Vec::new(),
+            denials: Arc::default(),
             next: None,
             stderr_tail: "".into(),
             usage: None,

@@ -75,6 +75,8 @@ pub enum Fitness {
     Ailing,
     /// It says, or shows, that it can take no calls; those in flight go on.
     Unready,
+    /// It has said its last word: it is about to be seen to end.
+    Silent,
 }
 
 /// Whether an end was asked for.
@@ -125,6 +127,7 @@ impl Phase {
             Self::Ready(Fitness::Fit) => "ready",
             Self::Ready(Fitness::Ailing) => "ailing",
             Self::Ready(Fitness::Unready) => "unready",
+            Self::Ready(Fitness::Silent) => "silent",
             Self::Ending { rung: Rung::Drain, .. } => "draining",
             Self::Ending { motive: Motive::Asked, .. } => "stopping",
             Self::Ending { motive: Motive::Unasked, .. } => "dying",
@@ -252,6 +255,8 @@ impl Instance {
                 self.phase = Phase::Ready(Fitness::Fit);
                 Vec::new()
             }
+            // Who has said its last word does not recover.
+            (Event::Fitness(_), Phase::Ready(Fitness::Silent)) => Vec::new(),
             (Event::Fitness(fitness), Phase::Ready(_)) => {
                 self.phase = Phase::Ready(fitness);
                 Vec::new()

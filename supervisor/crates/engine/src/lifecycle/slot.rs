@@ -459,11 +459,11 @@ impl Slot {
             let full = self.serving() >= self.rules.instances;
             let Some(spare) = self.instances.iter_mut().find(able) else { break };
             spare.assign(Role::Active);
-            let unready = Phase::Ready(Fitness::Unready);
-            let relieved =
-                |one: &&mut Instance| one.role() == Role::Active && one.phase() == unready;
-            if full && let Some(unready) = self.instances.iter_mut().find(relieved) {
-                unready.assign(Role::Spare);
+            let unable = |one: &&mut Instance| {
+                one.role() == Role::Active && one.is_ready() && !one.is_able()
+            };
+            if full && let Some(relieved) = self.instances.iter_mut().find(unable) {
+                relieved.assign(Role::Spare);
             }
         }
         let unready = |one: &&mut Instance| one.role() == Role::Spare && one.is_ready();
@@ -553,7 +553,9 @@ impl Slot {
     /// Whether all is as it should be, or at least nothing was lost.
     fn is_whole(&self) -> bool {
         let well = |one: &Instance| match one.phase() {
-            Phase::Ready(fitness) => one.role() == Role::Spare || fitness == Fitness::Fit,
+            // What follows from silence is told when it has ended.
+            Phase::Ready(Fitness::Fit | Fitness::Silent) => true,
+            Phase::Ready(Fitness::Ailing | Fitness::Unready) => one.role() == Role::Spare,
             Phase::Unkillable { .. } => false,
             Phase::Starting | Phase::Ending { .. } => true,
         };

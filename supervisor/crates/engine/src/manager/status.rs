@@ -91,7 +91,7 @@ pub struct InstanceStatus {
     pub generation: Generation,
     /// `active`: it takes calls when it is ready; `spare`: when an active one is lost.
     pub role: &'static str,
-    /// `starting ready ailing unready draining stopping dying unkillable`.
+    /// `starting ready ailing unready silent draining stopping dying unkillable`.
     pub state: &'static str,
     /// When it was started.
     pub since: SystemTime,

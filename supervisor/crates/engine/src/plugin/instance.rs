@@ -297,7 +297,7 @@ impl Instance {
         tokio::pin!(greeted, broken);
         let session = self.session.clone();
         let mut watch: Boxed<'static, Cause> = Box::pin(std::future::pending());
-        let mut denials = self.denials.clone();
+        let (mut denials, mut stdout) = (self.denials.clone(), self.stdout.clone());
         loop {
             tokio::select! {
                 biased;
@@ -307,6 +307,11 @@ impl Instance {
                     return Some(Cause::Protocol("it closed its stdin".into()));
                 }
                 order = orders.recv() => self.obey(order),
+                true = ended(&mut stdout), if !session.silent.is_cancelled() => {
+                    // Where another one can take the calls, they go there before the end is seen.
+                    session.silent.cancel();
+                    self.reporter.send(Report::Fitness(Fitness::Silent, "".into())).await;
+                }
                 Ok(()) = denials.changed() => self.tell_denials().await,
                 ended = self.tasks.join_next(), if !self.tasks.is_empty() => {
                     if let Some(Err(fallen)) = ended {
@@ -473,6 +478,11 @@ impl Instance {
         time::timeout_at(until, pipes).await.ok();
         self.tasks.shutdown().await;
     }
+}
+
+/// Waits for the end of a pipe; `false` when nobody reads it any more.
+async fn ended(pipe: &mut watch::Receiver<bool>) -> bool {
+    pipe.wait_for(|drained| *drained).await.is_ok()
 }
 
 /// The plugin has closed its stdin, and is not just about to be gone.

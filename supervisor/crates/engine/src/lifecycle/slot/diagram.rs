@@ -104,6 +104,7 @@ fn events(world: &World) -> Vec<(&'static str, Event)> {
             ("fitness", Event::Fitness(*id, Fitness::Fit)),
             ("fitness", Event::Fitness(*id, Fitness::Ailing)),
             ("fitness", Event::Fitness(*id, Fitness::Unready)),
+            ("fitness", Event::Fitness(*id, Fitness::Silent)),
             ("dying", Event::Dying(*id)),
             ("drained", Event::Drained(*id)),
             ("shut down", Event::ShutDown(*id)),

@@ -62,6 +62,7 @@ fn any_deed() -> impl Strategy<Value = Deed> {
         1 => Just(Deed::Fitness(Fitness::Fit)),
         1 => Just(Deed::Fitness(Fitness::Ailing)),
         1 => Just(Deed::Fitness(Fitness::Unready)),
+        1 => Just(Deed::Fitness(Fitness::Silent)),
         4 => Just(Deed::Dying),
         2 => Just(Deed::Drained),
         2 => Just(Deed::ShutDown),

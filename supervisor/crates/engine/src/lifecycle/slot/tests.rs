@@ -274,6 +274,17 @@ fn an_unready_instance_gives_its_place_to_a_spare() {
 }
 
 #[test]
+fn one_that_has_said_its_last_word_is_relieved_before_its_end_is_seen() {
+    let mut world = running(rules(1, 1));
+    world.step(Event::Fitness(FIRST, Fitness::Silent));
+    assert_eq!((world.routable(), world.slot.state()), (vec![nth(2)], State::Running));
+    world.step(Event::Fitness(FIRST, Fitness::Fit));
+    assert_eq!(world.routable(), [nth(2)], "it does not recover");
+    world.exit(FIRST, Exit::Failure);
+    assert_eq!(world.pass(Timer::Gate), [Effect::Launch(nth(3))]);
+}
+
+#[test]
 fn an_ailing_instance_is_called_all_the_same() {
     let mut world = one();
     world.step(Event::Fitness(FIRST, Fitness::Ailing));

@@ -76,11 +76,11 @@
 //! [`Host::deaths`], [`Host::subscribe`] and [`HostBuilder::on_log`].
 
 pub use plugbay_engine::{
-    Access, CallBuilder, CallError, CallErrorKind, CallMetadata, CallReport, Caller,
-    CancellationToken, Cause, ControlError, Counts, Deadline, Death, Enforcement, ErrorObject,
-    Event, EventKind, Events, FileGrant, Generation, Hit, Holder, Host, HostBuilder, InFlight,
-    InstanceId, InstanceStatus, Items, Level, Limit, LogLevel, LogRecord, LogSource, Muster, Next,
-    Package, PluginStatus, Progress, Reply, Skipped, StartError, Stay, StoreStatus, StreamKind,
-    Upload, UploadError, Usage, lifecycle, load, store,
+    Access, Barrier, CallBuilder, CallError, CallErrorKind, CallMetadata, CallReport, Caller,
+    CancellationToken, Cause, ControlError, Counts, Deadline, Death, Denial, Enforcement,
+    ErrorObject, Event, EventKind, Events, FileGrant, Fix, Generation, Hit, Holder, Host,
+    HostBuilder, InFlight, InstanceId, InstanceStatus, Items, Level, Limit, LogLevel, LogRecord,
+    LogSource, Muster, Next, Package, PluginStatus, Progress, Reply, Skipped, StartError, Stay,
+    StoreStatus, StreamKind, Tally, Upload, UploadError, Usage, lifecycle, load, store,
 };
 pub use plugbay_keeper::run_if_asked as init;

@@ -1,8 +1,17 @@
 //! What `plugbay run` tells of a refusal makes the run pass when it is typed.
 
-use std::{net::TcpListener, os::unix::fs::PermissionsExt as _, process::Stdio};
+use std::{
+    net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
-use plugbay_tests::{Setting, TestEnv, command};
+use plugbay_tests::{PATIENCE, Setting, TestEnv, command};
+
+/// The share of a core that a flood may cost whoever answers it.
+const SHARE: f64 = 0.2;
 
 /// Fixes that one failure may need one after the other.
 const ROUNDS: usize = 3;
@@ -169,4 +178,76 @@ fn where_a_sandbox_outside_listens_refusals_hold_and_nobody_claims_to_watch() {
     assert_eq!(watched["calls"], false, "{text}");
     assert!(watched["why"].as_str().unwrap().contains("listens already"), "{text}");
     assert_eq!(report["denials"]["kinds"].as_array().unwrap().len(), 0, "{text}");
+}
+
+/// A plugin in Python with this line in its manifest's permissions.
+fn plugin(env: &TestEnv, permissions: &str) -> PathBuf {
+    let home = env.directory("nicer", nix::unistd::geteuid().as_raw());
+    let manifest = format!(
+        "[plugin]\nname = \"nicer\"\nversion = \"1.0.0\"\n{permissions}\n[runtime]\n\
+         command = \"python3 main.py\"\nsdk = \"python\"\n"
+    );
+    let main = "import os\nfrom plugbay import Plugin\nplugin = Plugin(\"nicer\", \"1.0.0\")\n\
+                @plugin.method\ndef nice() -> int:\n    \
+                os.setpriority(os.PRIO_PROCESS, 0, 5)\n    return 5\nplugin.run()\n";
+    std::fs::write(home.join("plugin.toml"), manifest).unwrap();
+    std::fs::write(home.join("main.py"), main).unwrap();
+    home
+}
+
+#[test]
+fn the_line_that_is_told_of_a_plugin_makes_its_call_succeed() {
+    let env = crate::env();
+    let call = |home: &Path| {
+        let mut call = command(&env.binaries().path("plugbay"));
+        call.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        let output = call.arg("call").arg(home).arg("nice").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), said)
+    };
+    let (passed, said) = call(&plugin(&env, ""));
+    assert!(!passed, "{said}");
+    let told = said.lines().find_map(|line| line.split_once("; to allow it: "));
+    let (_, line) = told.unwrap_or_else(|| panic!("no fix was told: {said}"));
+    let (table, key) = line.split_once("] ").unwrap();
+    let (passed, said) = call(&plugin(&env, &format!("{table}]\n{key}")));
+    assert!(passed, "{line}: {said}");
+}
+
+#[test]
+fn a_flood_of_refusals_costs_the_keeper_little_and_others_nothing() {
+    let env = crate::env();
+    let mut keeper = env.keeper(Setting::User);
+    let mut sibling = keeper.spawn(&env.probe(["answer"])).unwrap();
+    let before = (now(), processor_time(keeper.pid()));
+    let flood = env.probe(["denial-flood", "count=100000"]);
+    let flooder = keeper.spawn(&flood).unwrap();
+    for number in 1..=50 {
+        sibling.write(&format!("{number}\n"));
+        assert_eq!(sibling.line(PATIENCE), Some(format!("answer to {number}")));
+    }
+    let ran = keeper.finish(flooder);
+    let after = (now(), processor_time(keeper.pid()));
+    let share = (after.1 - before.1).as_secs_f64() / (after.0 - before.0).as_secs_f64();
+    println!(
+        "{:.1} % of a core for a hundred thousand refusals in {:?}",
+        share * 100.0,
+        after.0 - before.0
+    );
+    assert_eq!(ran.exit.code, Some(0), "{}{}", ran.output, ran.errors);
+    assert_eq!(ran.denied, ["keyrings"], "{}", ran.output);
+    assert!(share < SHARE, "{share}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "a share of a core is per real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// What a process has used of the processors.
+fn processor_time(pid: i32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 10)
 }

@@ -29,11 +29,14 @@ use crate::{
     env,
     exit::{self, Exit},
     failure::Failure,
-    output::{Format, Outcome, Terminal, Tone, sheet},
+    output::{Format, Outcome, Terminal, Tone, denial::Shown, sheet},
 };
 
 /// How long the story of a death is waited for.
 const STORY: Duration = Duration::from_secs(1);
+
+/// Kinds of refusals that are told of a plugin whose call failed; the report has them all.
+const DENIALS: usize = 5;
 
 /// Calls, and prints the result.
 pub(crate) fn run(typed: &Call, terminal: Terminal) -> Outcome {
@@ -75,6 +78,10 @@ async fn serve(
         Err(error) => (Err(error), Left::Nothing),
     };
     let enforcement = host.enforcement(request.name()).await;
+    let denials: Vec<Shown> = match host.plugin(request.name()).await {
+        Some(status) => status.denials.kinds().iter().map(Shown::of_plugin).collect(),
+        None => Vec::new(),
+    };
     let death = match &outcome {
         Err(error) => death(error, events).await,
         Ok(_) => None,
@@ -87,7 +94,12 @@ async fn serve(
         terminal.say_as(Tone::Warn, "warning", &format!("nothing is kept of this call: {error}"));
     }
     let course = host.history(request.name()).pop();
-    report.write(&outcome, course.as_ref(), enforcement.as_deref(), death.as_deref())?;
+    if let (Err(_), false) = (&outcome, typed.json) {
+        for denial in denials.iter().take(DENIALS) {
+            terminal.say_as(Tone::Warn, "denied", &denial.line());
+        }
+    }
+    report.write(&outcome, course.as_ref(), enforcement.as_deref(), death.as_deref(), denials)?;
     match (outcome, left) {
         (Ok(result), Left::Result) => {
             terminal.result(&result, Format::from_flag(typed.json))?;

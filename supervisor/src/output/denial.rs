@@ -24,7 +24,17 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
+    /// With the fix as a flag of `run`.
     pub(crate) fn of(denial: &Denial) -> Self {
+        Self::with(denial, denial.fix.as_ref().map(flag))
+    }
+
+    /// With the fix as a line of a plugin's manifest.
+    pub(crate) fn of_plugin(denial: &Denial) -> Self {
+        Self::with(denial, denial.fix.as_ref().and_then(manifest))
+    }
+
+    fn with(denial: &Denial, fix: Option<String>) -> Self {
         Self {
             layer: denial.layer.name().to_owned(),
             rule: denial.rule.clone(),
@@ -35,7 +45,7 @@ impl Shown {
             port: denial.port,
             errno: denial.errno.map(|errno| format!("{:?}", Errno::from_raw(errno))),
             count: denial.count,
-            fix: denial.fix.as_ref().map(flag),
+            fix,
         }
     }
 
@@ -59,7 +69,7 @@ impl Shown {
         let times = if self.count > 1 { format!(", {} times", self.count) } else { String::new() };
         let fix = match &self.fix {
             Some(fix) => format!("; to allow it: {fix}"),
-            None => format!("; no flag allows it (rule `{}`)", self.rule),
+            None => format!("; nothing allows it (rule `{}`)", self.rule),
         };
         format!("{what}{path}{address}{detail}{errno}{times}{fix}")
     }
@@ -90,6 +100,40 @@ pub(crate) fn flag(fix: &Fix) -> String {
         }
         Fix::Unix(path) => format!("--unix {}", quoted(path)),
         Fix::Limit(limit, value) => limited(*limit, *value),
+    }
+}
+
+/// A fix as a line of a `plugin.toml`, with the table that it belongs in. `None` where a manifest has
+/// no key for it.
+fn manifest(fix: &Fix) -> Option<String> {
+    let files = |key: &str, path: &Path| {
+        // What JSON escapes, TOML reads alike.
+        let path = serde_json::Value::from(path.display().to_string());
+        Some(format!("[permissions.filesystem] {key} = [{path}]"))
+    };
+    match fix {
+        Fix::Network(_) => Some("[permissions] network = true".to_owned()),
+        Fix::Connect(port) => Some(format!("[permissions] network = [{port}]")),
+        Fix::Listen(port) => Some(format!("[permissions] network = [\"listen:{port}\"]")),
+        Fix::Profile(Profile::Default) => Some("[permissions] system_calls = \"default\"".into()),
+        Fix::Profile(Profile::Ci) => Some("[permissions] system_calls = \"ci\"".to_owned()),
+        Fix::File { path, access } => {
+            let key = match access {
+                Access::Read => "read",
+                Access::Exec => "exec",
+                Access::Write => "write",
+            };
+            files(key, path)
+        }
+        Fix::Unix(path) => files("write", path),
+        Fix::Limit(limit, value) => match limit {
+            Limit::Memory => Some(format!("[limits] memory = \"{}\"", size(*value))),
+            Limit::Processes => Some(format!("[limits] pids = {value}")),
+            Limit::CpuRate => Some(format!("[limits] cpu = {}", cores(*value))),
+            Limit::FileSize => Some(format!("[limits] file_size = \"{}\"", size(*value))),
+            Limit::OpenFiles => Some(format!("[limits] open_files = {value}")),
+            Limit::CpuTime | Limit::Wall | Limit::Disk => None,
+        },
     }
 }
 
@@ -144,7 +188,7 @@ mod tests {
         insta::assert_snapshot!(
             Shown::of(&Denial { rule: "mounts".to_owned(), syscall: Some("mount".to_owned()), ..mount })
                 .line(),
-            @"mount: EACCES; no flag allows it (rule `mounts`)"
+            @"mount: EACCES; nothing allows it (rule `mounts`)"
         );
     }
 
@@ -162,6 +206,25 @@ mod tests {
         assert!(line(Limit::CpuTime, 1100).ends_with("--cpu-time 8800ms"));
         assert!(line(Limit::Processes, 4).ends_with("--pids 32"));
         assert!(line(Limit::FileSize, 1000).ends_with("--file-size 8000B"));
+    }
+
+    #[test]
+    fn a_manifest_is_told_its_own_line() {
+        let line = |fix: Fix| manifest(&fix).unwrap_or_default();
+        insta::assert_snapshot!([
+            line(Fix::Network(NetworkMode::Full)),
+            line(Fix::Connect(443)),
+            line(Fix::Profile(Profile::Ci)),
+            line(Fix::File { path: "/a \"b\"".into(), access: Access::Write }),
+            line(Fix::Limit(Limit::Memory, 1 << 30)),
+            line(Fix::Limit(Limit::Wall, 1)),
+        ].join("\n"), @r#"
+        [permissions] network = true
+        [permissions] network = [443]
+        [permissions] system_calls = "ci"
+        [permissions.filesystem] write = ["/a \"b\""]
+        [limits] memory = "1GiB"
+        "#);
     }
 
     #[test]

@@ -34,7 +34,9 @@ pub use plugbay_protocol::{
     notice::{Level as LogLevel, Progress},
     stream::Kind as StreamKind,
 };
-pub use plugbay_sandbox::{Access, Enforcement, FileGrant, Hit, Holder, Level, Limit};
+pub use plugbay_sandbox::{
+    Access, Barrier, Denial, Enforcement, FileGrant, Fix, Hit, Holder, Level, Limit, Tally,
+};
 pub use tokio_util::sync::CancellationToken;
 
 /// What is kept on disk, and how it is read; written by a host that was given a

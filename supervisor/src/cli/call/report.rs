@@ -16,7 +16,7 @@ use super::request::Request;
 use crate::{
     exit::Exit,
     failure::Failure,
-    output::{file, moment},
+    output::{denial::Shown, file, moment},
 };
 
 /// The version of the document's shape.
@@ -49,6 +49,8 @@ struct Document<'a> {
     error: Option<Error>,
     /// How the plugin ended, when it was not we who stopped it.
     death: Option<Ended<'a>>,
+    /// What the system call filter refused it, with the line of the manifest that would allow it.
+    denials: Vec<Shown>,
 }
 
 #[derive(Debug, Serialize)]
@@ -174,6 +176,7 @@ impl Report {
         course: Option<&CallReport>,
         enforcement: Option<&Enforcement>,
         death: Option<&Death>,
+        denials: Vec<Shown>,
     ) -> Result<(), Failure> {
         let Some((path, mut file)) = self.target else { return Ok(()) };
         let document = Document {
@@ -190,6 +193,7 @@ impl Report {
                 Error { code: object.code, message: object.message, data: object.data }
             }),
             death: death.map(Ended::from),
+            denials,
         };
         let text = serde_json::to_string_pretty(&document).map_err(io::Error::from);
         text.and_then(|text| writeln!(file, "{text}")).map_err(|error| {

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 
 use crate::StoreError;
 
@@ -241,8 +241,18 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
     let path = &resolved(path);
     let connection = Connection::open_with_flags(path, flags);
     let connection = connection.map_err(|error| StoreError::of(path, &error))?;
-    connection.busy_timeout(PATIENCE).map_err(|error| StoreError::of(path, &error))?;
+    guard(&connection).map_err(|error| StoreError::of(path, &error))?;
     Ok(connection)
+}
+
+/// Takes a file for data only: whoever could write it must not run code here through its schema.
+fn guard(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(PATIENCE)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    connection.pragma_update(None, "cell_size_check", true)
 }
 
 /// The same file by a path whose directories are no links: only the file itself must not be one.

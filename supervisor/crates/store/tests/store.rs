@@ -364,6 +364,22 @@ fn a_database_of_somebody_else_is_not_ours_to_write() {
 }
 
 #[test]
+fn what_somebody_planted_in_the_schema_does_not_run() {
+    let (_root, path) = place();
+    drop(opened(&path, Keep::default()));
+    edited(
+        &path,
+        "CREATE TRIGGER planted AFTER INSERT ON call BEGIN DELETE FROM call; END;
+         DROP TABLE change; CREATE VIEW change AS SELECT * FROM call;",
+    );
+    let (mut writer, id) = opened(&path, Keep::default());
+    writer.write(id, &[Record::Call(Box::new(call("a", 1)))]).unwrap();
+    let reader = Reader::open(&path).unwrap().unwrap();
+    assert_eq!(reader.calls("a", 9).unwrap().len(), 1, "the trigger ran");
+    reader.changes("a", 9).unwrap_err();
+}
+
+#[test]
 fn a_link_in_place_of_the_file_is_not_followed() {
     let (root, path) = place();
     let other = root.path().join("other.db");

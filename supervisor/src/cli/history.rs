@@ -39,6 +39,10 @@ pub(crate) fn run(typed: &History, terminal: Terminal) -> Outcome {
     };
     match Format::from_flag(typed.json) {
         Format::Json => terminal.json(&document)?,
+        // The headings alone would look like an answer.
+        Format::Human if table.lines().count() < 2 => {
+            terminal.say(&format!("nothing of this kind is kept of `{plugin}`"));
+        }
         Format::Human => terminal.data(&table)?,
     }
     Ok(Exit::Ok.into())

@@ -79,6 +79,14 @@ fn history_lists_calls_ends_and_states_newest_first() {
 }
 
 #[test]
+fn an_empty_history_is_said_to_be_empty() {
+    let state = called(&["echo"]);
+    let left = keeping(state.path(), &["history", "it", "-n", "0"]);
+    assert_eq!((left.code, left.stdout.as_str()), (Some(0), ""));
+    assert_eq!(left.stderr, "nothing of this kind is kept of `it`\n");
+}
+
+#[test]
 fn what_nobody_knows_is_code_3_with_what_is_known() {
     let state = called(&["echo"]);
     keeping(state.path(), &["why", "ti"]).fails(3, "hint: something is known of: it");

@@ -460,6 +460,14 @@ pub enum StartError {
     /// Configuration or grants were given for a plugin that is not there.
     #[error("`{0}` was configured, but there is no such plugin")]
     NotThere(String),
+    /// A group of plugins cannot be as it was asked for.
+    #[error("the group `{group}` cannot be: {what}")]
+    Group {
+        /// Which.
+        group: String,
+        /// Why not.
+        what: String,
+    },
     /// A host method's name belongs to the protocol or was taken twice.
     #[error("a host method cannot be called `{0}`: the name is taken")]
     MethodName(String),

@@ -22,9 +22,9 @@ pub use error::{CallError, CallErrorKind, ControlError, Deadline, StartError};
 pub use lifecycle::identity::{Generation, InstanceId};
 pub use log::{LogRecord, LogSource};
 pub use manager::{
-    CallBuilder, CallMetadata, CallReport, Caller, Counts, Event, EventKind, Events, Host,
-    HostBuilder, InstanceStatus, Items, Muster, PluginStatus, Reply, Stay, StoreStatus, Upload,
-    UploadError,
+    CallBuilder, CallMetadata, CallReport, Caller, Counts, Event, EventKind, Events, Group, Host,
+    HostBuilder, InstanceStatus, Items, Missing, Muster, PluginStatus, Readiness, Reply, Stay,
+    StoreStatus, Upload, UploadError,
 };
 pub use plugin::death::{Cause, Death, InFlight, Next, Usage};
 

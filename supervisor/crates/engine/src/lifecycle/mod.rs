@@ -5,10 +5,12 @@
 //!
 //! [`slot`] is the life of one plugin name, [`instance`] that of one process of it, [`restart`] what
 //! becomes of a plugin after an end, [`limiter`] who may start when, [`pulse`]
-//! what the signs of life of one say.
+//! what the signs of life of one say, [`edge`] and [`group`] what the fall of one means to others.
 
 use std::time::Duration;
 
+pub mod edge;
+pub mod group;
 pub mod identity;
 pub mod instance;
 pub mod limiter;

@@ -10,28 +10,31 @@
 //! changes nothing. A timer is armed by an effect and comes back as an event; arming it again
 //! replaces it.
 //!
-//! With one instance, this is every way from state to state (`rested` and `needs` are what
-//! [`Timer::Rest`] and others bring, `due` is any other timer):
+//! With one instance, this is every way from state to state (`rested` is what [`Timer::Rest`] brings,
+//! `due` is any other timer; `needs`, `yield`, `pause` and `banish` come from other plugins):
 //!
 //! ```text
-//! backoff     refuse → failed · due, restart, start → starting, waiting · stop → stopped
+//! backoff     refuse → failed · banish → quarantined · due, restart, start → starting, waiting ·
+//!             stop → stopped
 //! crashed     exited → backoff, failed, quarantined, stopped · due → fenced ·
 //!             restart, start → restarting · stop → stopping
 //! degraded    exited → backoff, failed, quarantined, stopped · dying → crashed ·
-//!             restart → restarting · rested → resting · fitness → running · stop → stopping
+//!             banish, restart, yield → restarting · rested → resting · fitness, pause → running ·
+//!             stop → stopping
 //! failed      restart, start → starting, waiting · stop → stopped
 //! fenced      exited → backoff, failed, idle, quarantined, starting, stopped, waiting
 //! idle        refuse → failed · restart, start, wanted → starting, waiting · stop → stopped
 //! quarantined refuse → failed · due, restart, start → starting, waiting · stop → stopped
-//! restarting  due → fenced · exited → starting, waiting · stop → stopping
+//! restarting  due → fenced · exited → quarantined, starting, waiting · stop → stopping
 //! resting     due → fenced · exited → idle · restart, start, wanted → restarting · stop → stopping
 //! running     exited → backoff, failed, quarantined, stopped · dying → crashed ·
-//!             fitness → degraded · restart → restarting · rested → resting · stop → stopping
+//!             fitness, pause → degraded · banish, restart, yield → restarting · rested → resting ·
+//!             stop → stopping
 //! starting    exited → backoff, failed, quarantined, stopped · dying → crashed ·
-//!             restart → restarting · ready → running · stop → stopping
+//!             ready → degraded, running · banish, restart, yield → restarting · stop → stopping
 //! stopped     refuse → failed · restart, start → starting, waiting
 //! stopping    due → fenced · restart, start → restarting · exited → stopped
-//! waiting     refuse → failed · needs → starting · stop → stopped
+//! waiting     refuse → failed · banish → quarantined · needs → starting · stop → stopped
 //! ```
 //!
 //! What restrains a slot:
@@ -90,6 +93,13 @@ pub enum Event {
     Refuse,
     /// What it depends on came or went.
     Needs(Needs),
+    /// What it depends on was lost or is another now, or it falls with its group: what runs is
+    /// ended, and started again when all that it needs is there.
+    Yield,
+    /// It is to take no calls until what it depends on is back, or may again.
+    Pause(bool),
+    /// Its group fell too often: it is left alone for this long, then tried once.
+    Banish(Duration),
     /// Nobody has called for this long; answers [`Timer::Rest`]. Zero while a call is in flight.
     Rested(Duration),
     /// The handshake is done.
@@ -191,6 +201,8 @@ pub struct Slot {
     wounded: bool,
     /// Whether [`Timer::Rest`] is armed.
     watched: bool,
+    /// Whether it takes no calls because it lacks what it depends on.
+    paused: bool,
 }
 
 impl Slot {
@@ -210,6 +222,7 @@ impl Slot {
             lost: 0,
             wounded: false,
             watched: false,
+            paused: false,
         }
     }
 
@@ -218,7 +231,7 @@ impl Slot {
     pub fn state(&self) -> State {
         let any = |test: fn(&Instance) -> bool| self.instances.iter().any(test);
         if self.serving() > 0 {
-            return if self.is_whole() { State::Running } else { State::Degraded };
+            return if self.is_whole() && !self.paused { State::Running } else { State::Degraded };
         }
         if any(|instance| instance.phase() == Phase::Starting) {
             return State::Starting;
@@ -256,6 +269,12 @@ impl Slot {
     #[must_use]
     pub fn needs(&self) -> Needs {
         self.needs
+    }
+
+    /// Whether it takes no calls until what it depends on is back.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// The version and configuration that is started.
@@ -302,6 +321,9 @@ impl Slot {
             Event::Refuse if self.instances.is_empty() => self.shut(Gate::Failed, &mut effects),
             Event::Refuse => {}
             Event::Needs(needs) => self.needs = needs,
+            Event::Yield => self.release(&mut effects),
+            Event::Pause(paused) => self.paused = paused,
+            Event::Banish(length) => self.banish(length, &mut effects),
             Event::Rested(rested) => self.rested(rested, &mut effects),
             Event::Ready(id) => self.ready(id, &mut effects),
             Event::Fitness(id, fitness) => {
@@ -361,6 +383,21 @@ impl Slot {
         }
     }
 
+    fn release(&mut self, effects: &mut Vec<Effect>) {
+        if self.wish == Wish::Up {
+            for id in self.those(|instance| !instance.is_leaving()) {
+                self.pass(id, instance::Event::End, effects);
+            }
+        }
+    }
+
+    fn banish(&mut self, length: Duration, effects: &mut Vec<Effect>) {
+        if self.wish == Wish::Up && !matches!(self.gate, Gate::Stopped | Gate::Failed) {
+            self.shut(Gate::Quarantine(length), effects);
+            self.release(effects);
+        }
+    }
+
     fn rested(&mut self, rested: Duration, effects: &mut Vec<Effect>) {
         let Some(enough) = self.rules.idle_stop.filter(|_| self.watched) else { return };
         if rested < enough {
@@ -388,6 +425,10 @@ impl Slot {
         };
         let gone = self.instances.remove(place);
         effects.push(Effect::Disarm(Timer::Instance(id)));
+        if self.gate == Gate::Trial(Some(id)) && gone.motive() == Motive::Asked {
+            // It was not tried after all.
+            self.gate = Gate::Trial(None);
+        }
         if gone.motive() == Motive::Unasked && self.wish == Wish::Up {
             self.lost = self.lost.saturating_add(1);
             self.wounded = true;

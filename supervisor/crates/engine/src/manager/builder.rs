@@ -18,6 +18,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    bonds::{self, Group},
     directory::{Command, Directory, Entry, Route, Used},
     errand::Waiting,
     event,
@@ -61,6 +62,8 @@ pub struct HostBuilder {
     methods: Methods,
     taken: Option<String>,
     eager: bool,
+    groups: Vec<Group>,
+    required: Vec<String>,
     drain: Option<Duration>,
     tune: Option<fn(&mut Policy)>,
     environment: Option<Vec<(OsString, OsString)>>,
@@ -83,6 +86,8 @@ impl HostBuilder {
             methods: Methods::default(),
             taken: None,
             eager: true,
+            groups: Vec::new(),
+            required: Vec::new(),
             drain: None,
             tune: None,
             environment: None,
@@ -143,6 +148,21 @@ impl HostBuilder {
     #[must_use]
     pub fn on_demand(mut self) -> Self {
         self.eager = false;
+        self
+    }
+
+    /// Plugins that belong together: see [`Group`].
+    #[must_use]
+    pub fn group(mut self, group: Group) -> Self {
+        self.groups.push(group);
+        self
+    }
+
+    /// A plugin without which the host is not [ready](Host::readiness). It changes nothing else: a
+    /// host never ends for a plugin's sake.
+    #[must_use]
+    pub fn required(mut self, plugin: impl Into<String>) -> Self {
+        self.required.push(plugin.into());
         self
     }
 
@@ -255,11 +275,13 @@ impl HostBuilder {
                 return Err(StartError::DuplicatePlugin(package.manifest.plugin.name.to_string()));
             }
         }
-        let spoken_of = self.configs.keys().chain(self.grants.keys());
-        match spoken_of.into_iter().find(|name| !names.contains(name.as_str())) {
-            Some(stranger) => Err(StartError::NotThere(stranger.clone())),
-            None => Ok(()),
+        let spoken_of = self.configs.keys().chain(self.grants.keys()).chain(&self.required);
+        if let Some(stranger) = spoken_of.into_iter().find(|name| !names.contains(name.as_str())) {
+            return Err(StartError::NotThere(stranger.clone()));
         }
+        let manifests = packages.iter().map(|package| &package.manifest);
+        let manifests = manifests.map(|manifest| (manifest.plugin.name.as_str(), manifest));
+        bonds::check(&self.groups, &manifests.collect())
     }
 
     fn open(
@@ -286,6 +308,7 @@ impl HostBuilder {
             commands,
             methods: self.methods,
             host: self.name,
+            required: self.required.iter().map(|name| name.as_str().into()).collect(),
             closing: CancellationToken::new(),
         });
         let kitchen = Kitchen {
@@ -302,7 +325,7 @@ impl HostBuilder {
         let (events, _) = broadcast::channel(event::KEPT);
         let weak = events.downgrade();
         let (muster, mustered) = watch::channel(Muster::default());
-        let mut table = Table::new(plugs, kitchen, queue, events, muster);
+        let mut table = Table::new((plugs, &self.groups), kitchen, queue, events, muster);
         table.open(self.eager);
         let abandoned = CancellationToken::new();
         let task = table.run(directory.clone(), abandoned.clone());

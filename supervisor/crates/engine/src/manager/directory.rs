@@ -147,6 +147,8 @@ pub(crate) struct Directory {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) methods: Methods,
     pub(crate) host: Peer,
+    /// The plugins without which the host is not ready.
+    pub(crate) required: Vec<Arc<str>>,
     /// Set when the host goes down.
     pub(crate) closing: CancellationToken,
 }

@@ -1,6 +1,9 @@
 //! What happens to plugins, for whoever wants to follow it.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use plugbay_sandbox::Tally;
 use tokio::sync::broadcast;
@@ -42,6 +45,17 @@ pub enum EventKind {
     Denied(Arc<Tally>),
     /// A process of it cannot be killed.
     Fenced,
+    /// A plugin that it depends on was away for longer than the grace.
+    DependencyLost(Arc<str>),
+    /// It is back after it was lost.
+    DependencyBack(Arc<str>),
+    /// Its group fell too often and is left alone.
+    GroupQuarantined {
+        /// Which group.
+        group: String,
+        /// For how long.
+        length: Duration,
+    },
     /// It is one of those that start with the host, and has come up now, or failed to.
     Mustered(Muster),
 }

@@ -17,7 +17,7 @@ use super::{
     event::{Event, Events},
     ledger::{Ledger, StoreStatus},
     report::CallReport,
-    status::{Muster, PluginStatus},
+    status::{Missing, Muster, PluginStatus, Readiness},
 };
 use crate::{
     clock,
@@ -249,6 +249,24 @@ impl Host {
             // A closed route has settled for good.
             drop(route.wait_for(settled).await);
         }
+    }
+
+    /// Whether every plugin that was [required](HostBuilder::required) takes calls, or would if one
+    /// came. A host that is not ready goes on as well as it can: nothing is stopped or refused.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let directory = &self.inner.directory;
+        let missing: Vec<Missing> = directory
+            .required
+            .iter()
+            .filter_map(|name| {
+                let route = directory.entries.get(name)?.route.borrow();
+                let there = !route.sessions.is_empty() || route.state.is_woken_by_calls();
+                let (state, reason) = (route.state.name(), route.reason.clone());
+                (!there).then(|| Missing { plugin: name.clone(), state, reason })
+            })
+            .collect();
+        Readiness { ready: missing.is_empty(), missing }
     }
 
     /// Stops every plugin and waits until nothing runs. Calls made from now on fail.

@@ -11,6 +11,7 @@
 //!   └──call──► route ──► session ──► plugin
 //! ```
 
+mod bonds;
 mod builder;
 mod call;
 mod directory;
@@ -31,6 +32,7 @@ mod stream;
 mod table;
 mod wheel;
 
+pub use bonds::Group;
 pub use builder::HostBuilder;
 pub use call::CallBuilder;
 pub use event::{Event, EventKind, Events};
@@ -38,7 +40,7 @@ pub use host::Host;
 pub use ledger::StoreStatus;
 pub use report::{CallMetadata, CallReport};
 pub use service::Caller;
-pub use status::{Counts, InstanceStatus, Muster, PluginStatus, Stay};
+pub use status::{Counts, InstanceStatus, Missing, Muster, PluginStatus, Readiness, Stay};
 pub use stream::{Items, Reply, Upload, UploadError};
 
 #[cfg(test)]

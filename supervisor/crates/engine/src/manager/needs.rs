@@ -62,6 +62,11 @@ fn of(plugs: &Plugs, plug: &Plug) -> Needs {
     })
 }
 
+/// Whether a plugin in this state is there for those who need it.
+pub(crate) fn is_there(state: State) -> bool {
+    offered(state) == Needs::Met
+}
+
 /// What a plugin in this state is to those who need it. One that a call would wake is there.
 fn offered(state: State) -> Needs {
     if state.is_up() || state.is_woken_by_calls() {

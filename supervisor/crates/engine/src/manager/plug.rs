@@ -46,6 +46,8 @@ pub(crate) struct Plug {
     pub(crate) needs: Vec<Arc<str>>,
     /// Who depends on it.
     pub(crate) needed_by: Vec<Arc<str>>,
+    /// What it is paused for.
+    pub(crate) lacks: Vec<Arc<str>>,
     /// Why it can never run as it is.
     pub(crate) refused: Option<String>,
     /// Whether it is started with the host and has not come up, or failed to, so far.
@@ -88,6 +90,7 @@ impl Plug {
         Self {
             needs: needs.map(|name| name.as_str().into()).collect(),
             needed_by: Vec::new(),
+            lacks: Vec::new(),
             entry,
             recipe,
             slot,
@@ -223,7 +226,7 @@ impl Plug {
             .slot
             .instances()
             .iter()
-            .filter(|instance| instance.is_routable())
+            .filter(|instance| instance.is_routable() && !self.slot.is_paused())
             .filter_map(|instance| self.seats.get(&instance.id()))
             .collect();
         let sessions: Vec<Arc<Session>> =
@@ -288,6 +291,10 @@ impl Plug {
         let mut told = Vec::new();
         if ready < all {
             told.push(format!("{ready} of {all} instances take calls"));
+        }
+        if self.slot.is_paused() {
+            let lacks: Vec<String> = self.lacks.iter().map(|need| format!("`{need}`")).collect();
+            told.push(format!("it is paused without {}", lacks.join(" and ")));
         }
         let ails: BTreeSet<&str> = self.seats.values().map(|seat| &*seat.ails).collect();
         told.extend(ails.into_iter().filter(|why| !why.is_empty()).map(str::to_owned));

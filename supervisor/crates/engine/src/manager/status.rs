@@ -81,6 +81,28 @@ impl Muster {
     }
 }
 
+/// Whether a host has what it cannot do without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Readiness {
+    /// Whether every plugin that is required takes calls.
+    pub ready: bool,
+    /// Those that do not.
+    pub missing: Vec<Missing>,
+}
+
+/// A required plugin that takes no calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Missing {
+    /// Its name.
+    pub plugin: Arc<str>,
+    /// Its state.
+    pub state: &'static str,
+    /// Why it is in that state.
+    pub reason: Arc<str>,
+}
+
 /// One process at one moment.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

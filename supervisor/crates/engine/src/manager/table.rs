@@ -16,6 +16,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    bonds::{Bonds, Consequences, Group},
     directory::{Command, Directory, Wish},
     event::{Event as Happening, EventKind},
     launch::{Kitchen, Occasion},
@@ -30,8 +31,9 @@ use crate::{
     lifecycle::{
         Moment,
         identity::InstanceId,
-        instance::Rung,
+        instance::{Motive, Rung},
         limiter::Lane,
+        restart::Exit,
         slot::{Effect, Event, State, Timer},
     },
     plugin::{
@@ -50,6 +52,7 @@ const REPORTS: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Table {
     plugs: BTreeMap<Arc<str>, Plug>,
+    bonds: Bonds,
     wheel: Wheel,
     kitchen: Kitchen,
     commands: mpsc::Receiver<Command>,
@@ -75,16 +78,18 @@ struct Decided {
 
 impl Table {
     pub(crate) fn new(
-        mut plugs: BTreeMap<Arc<str>, Plug>,
+        (mut plugs, groups): (BTreeMap<Arc<str>, Plug>, &[Group]),
         kitchen: Kitchen,
         commands: mpsc::Receiver<Command>,
         events: broadcast::Sender<Happening>,
         muster: watch::Sender<Muster>,
     ) -> Self {
         let (reporter, reports) = mpsc::channel(REPORTS);
+        let bonds = Bonds::tie(groups, &mut plugs);
         needs::introduce(&mut plugs);
         Self {
             plugs,
+            bonds,
             wheel: Wheel::default(),
             kitchen,
             commands,
@@ -130,7 +135,8 @@ impl Table {
     /// Runs until everyone is at rest after a shutdown, or until nobody holds the host any more.
     pub(crate) async fn run(mut self, directory: Arc<Directory>, abandoned: CancellationToken) {
         loop {
-            let next = self.wheel.next();
+            let grace = self.bonds.due().and_then(|due| self.epoch.checked_add(due));
+            let next = self.wheel.next().into_iter().chain(grace).min();
             tokio::select! {
                 biased;
                 () = abandoned.cancelled() => break,
@@ -171,6 +177,9 @@ impl Table {
             Command::Wanted(name) => self.step(&name, Event::Wanted),
             Command::Control(name, wish, reply) => {
                 if self.plugs.get(&name).is_some_and(|plug| plug.refused.is_none()) {
+                    if wish != Wish::Down {
+                        self.bonds.absolve(&name);
+                    }
                     let event = match wish {
                         Wish::Up => Event::Start,
                         Wish::Down => Event::Stop,
@@ -233,6 +242,10 @@ impl Table {
     fn exited(&mut self, name: &Arc<str>, mut death: Death) {
         let Some(plug) = self.plugs.get(name) else { return };
         let exit = death.cause.exit(&plug.slot.rules().policy, death.calls_lost > 0);
+        let failed = matches!(exit, Exit::Failure | Exit::Exhausted | Exit::Permanent);
+        let unasked = plug.slot.instances().iter().any(|instance| {
+            instance.id() == death.instance && instance.motive() == Motive::Unasked
+        });
         let Some(decided) = self.decide(name, Event::Exited(death.instance, exit)) else { return };
         let Some(plug) = self.plugs.get_mut(name) else { return };
         death.next = Some(plug.next());
@@ -244,6 +257,33 @@ impl Table {
         self.tell(name, Some(death.instance), EventKind::Died(death));
         self.carry_out(name, decided);
         self.follow(name);
+        let is_down = self.plugs.get(name).is_some_and(|plug| !plug.slot.state().is_up());
+        if failed && unasked && is_down {
+            let consequences = self.bonds.fell(name, self.now());
+            self.suffer(consequences);
+        }
+    }
+
+    /// Takes the steps that others force on plugins, unless everything ends anyway.
+    fn suffer(&mut self, consequences: Consequences) {
+        for (name, kind) in std::mem::take(&mut self.bonds.news) {
+            self.tell(&name, None, kind);
+        }
+        if !self.farewells.is_empty() {
+            return;
+        }
+        for (name, event) in consequences {
+            let lacks = self.bonds.lacks(&name).cloned().collect();
+            if let Some(plug) = self.plugs.get_mut(&name) {
+                plug.lacks = lacks;
+            }
+            self.step(&name, event);
+        }
+    }
+
+    /// The time that slots and bonds go by.
+    fn now(&self) -> Duration {
+        clock::now().saturating_duration_since(self.epoch)
     }
 
     /// How urgent the starts are that come of a report.
@@ -278,6 +318,8 @@ impl Table {
             }
             agenda.extend(needs::consequences(&self.plugs, &name));
             self.remind(&name);
+            let consequences = self.bonds.follow(&self.plugs, &name, self.now());
+            self.suffer(consequences);
         }
     }
 
@@ -288,6 +330,8 @@ impl Table {
         for (name, event) in consequences {
             self.step(&name, event);
         }
+        let consequences = self.bonds.follow(&self.plugs, name, self.now());
+        self.suffer(consequences);
     }
 
     /// Says anew what those wait for who wait for this one.
@@ -305,8 +349,7 @@ impl Table {
 
     /// Lets the slot decide.
     fn decide(&mut self, name: &Arc<str>, event: Event) -> Option<Decided> {
-        let now = clock::now().saturating_duration_since(self.epoch);
-        let moment = Moment { now, dice: self.dice.f64() };
+        let moment = Moment { now: self.now(), dice: self.dice.f64() };
         let slot = &mut self.plugs.get_mut(name)?.slot;
         let before = slot.state();
         let effects = slot.step(event, moment);
@@ -409,6 +452,8 @@ impl Table {
             };
             self.step(&name, event);
         }
+        let consequences = self.bonds.ring(self.now());
+        self.suffer(consequences);
     }
 }
 

@@ -16,6 +16,9 @@ enum Shake {
     Restart,
     Refuse,
     Needs(Needs),
+    Yield,
+    Pause(bool),
+    Banish,
     /// Something that an instance does, whoever it is: it may be long gone.
     Does(u8, Deed),
     /// The next timer is due.
@@ -49,6 +52,9 @@ fn any_shake() -> impl Strategy<Value = Shake> {
         1 => Just(Shake::Restart),
         1 => Just(Shake::Refuse),
         2 => needs.prop_map(Shake::Needs),
+        1 => Just(Shake::Yield),
+        1 => any::<bool>().prop_map(Shake::Pause),
+        1 => Just(Shake::Banish),
         24 => (any::<u8>(), any_deed()).prop_map(|(who, deed)| Shake::Does(who, deed)),
         8 => Just(Shake::Due),
         1 => (0_u16..400).prop_map(Shake::Rested),
@@ -91,6 +97,9 @@ fn event(world: &mut World, shake: Shake) -> Option<Event> {
         Shake::Restart => Event::Restart,
         Shake::Refuse => Event::Refuse,
         Shake::Needs(needs) => Event::Needs(needs),
+        Shake::Yield => Event::Yield,
+        Shake::Pause(paused) => Event::Pause(paused),
+        Shake::Banish => Event::Banish(Duration::from_secs(300)),
         Shake::Rested(seconds) => Event::Rested(Duration::from_secs(seconds.into())),
         Shake::Ghost(back) => Event::Due(Timer::Instance(nth(u64::from(back) + 10_000))),
         Shake::Due => {
@@ -132,6 +141,9 @@ fn subject(event: Event) -> Option<InstanceId> {
         | Event::Restart
         | Event::Refuse
         | Event::Needs(_)
+        | Event::Yield
+        | Event::Pause(_)
+        | Event::Banish(_)
         | Event::Rested(_)
         | Event::Due(Timer::Gate | Timer::Rest) => None,
     }
@@ -219,6 +231,7 @@ proptest! {
     fn what_works_comes_up_from_everywhere(rules in any_rules(), shakes in shakes()) {
         let mut world = shaken(rules, shakes)?;
         world.step(Event::Needs(Needs::Met));
+        world.step(Event::Pause(false));
         world.step(Event::Start);
         for id in world.slot.those(Instance::is_leaving) {
             world.exit(id, Exit::Failure);

@@ -251,6 +251,9 @@ async fn what_happens_is_told_in_order() {
             EventKind::State { from, to } => format!("{from} → {to}"),
             EventKind::Died(death) => death.to_string(),
             EventKind::Fenced => "fenced".to_owned(),
+            other @ (EventKind::DependencyLost(_)
+            | EventKind::DependencyBack(_)
+            | EventKind::GroupQuarantined { .. }) => format!("{other:?}"),
             EventKind::Mustered(_) => "mustered".to_owned(),
             EventKind::Denied(_) => "denied".to_owned(),
         });

@@ -1,5 +1,6 @@
 //! The engine from end to end but for the process: real pipes, scripted plugins.
 
+mod bonds;
 mod calls;
 mod crowds;
 mod faults;

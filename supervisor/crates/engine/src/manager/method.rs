@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
     time::{Duration, Instant},
 };
 
@@ -14,8 +14,7 @@ use plugbay_protocol::limits::METHOD_NAME;
 use crate::{
     clock,
     plugin::{
-        circuit::{Circuit, Ticket, Verdict},
-        lock,
+        circuit::{Breaker, Ticket, Verdict},
         session::Failure,
     },
 };
@@ -29,7 +28,7 @@ const HURRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Catalog {
     declared: HashMap<Arc<str>, Arc<Method>>,
-    undeclared: Mutex<HashMap<Arc<str>, Arc<Method>>>,
+    undeclared: RwLock<HashMap<Arc<str>, Arc<Method>>>,
     idle: Duration,
     breaks: bool,
 }
@@ -47,7 +46,7 @@ pub(crate) struct Method {
     pub(crate) checks_params: bool,
     /// Whether its manifest says what a result must be.
     pub(crate) checks_result: bool,
-    circuit: Option<Mutex<Circuit>>,
+    breaker: Option<Breaker>,
 }
 
 impl Catalog {
@@ -59,12 +58,16 @@ impl Catalog {
             let method = Method::new(name, spec.timeout.unwrap_or(idle), breaks, Some(spec));
             (method.name.clone(), Arc::new(method))
         });
-        Self { declared: declared.collect(), undeclared: Mutex::default(), idle, breaks }
+        Self { declared: declared.collect(), undeclared: RwLock::default(), idle, breaks }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<Arc<str>, Arc<Method>>> {
+        self.undeclared.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The methods that are refused now, by name.
     pub(crate) fn refused(&self) -> Vec<Arc<str>> {
-        let undeclared: Vec<Arc<Method>> = lock(&self.undeclared).values().cloned().collect();
+        let undeclared: Vec<Arc<Method>> = self.read().values().cloned().collect();
         let all = self.declared.values().chain(&undeclared);
         let mut names: Vec<_> =
             all.filter(|method| method.is_refused()).map(|method| method.name.clone()).collect();
@@ -82,13 +85,13 @@ impl Catalog {
         if self.is_declared() {
             return self.declared.get(name).cloned();
         }
-        lock(&self.undeclared).get(name).cloned()
+        self.read().get(name).cloned()
     }
 
     /// A method that no manifest names. It is remembered if it is `certain` that the plugin has it.
     pub(crate) fn undeclared(&self, name: &str, certain: bool) -> Arc<Method> {
         let method = Arc::new(Method::new(name, self.idle, self.breaks, None));
-        let mut undeclared = lock(&self.undeclared);
+        let mut undeclared = self.undeclared.write().unwrap_or_else(PoisonError::into_inner);
         if certain && *method.name == *name && undeclared.len() < UNDECLARED {
             undeclared.entry(method.name.clone()).or_insert_with(|| method.clone()).clone()
         } else {
@@ -105,20 +108,17 @@ impl Method {
             idempotent: spec.is_some_and(|spec| spec.idempotent),
             checks_params: spec.is_some_and(|spec| spec.params.is_some()),
             checks_result: spec.is_some_and(|spec| spec.result.is_some()),
-            circuit: breaks.then(|| Mutex::new(Circuit::new(clock::now()))),
+            breaker: breaks.then(|| Breaker::new(clock::now())),
         }
     }
 
     fn is_refused(&self) -> bool {
-        self.circuit.as_ref().is_some_and(|circuit| lock(circuit).is_open())
+        self.breaker.as_ref().is_some_and(|breaker| !breaker.is_closed())
     }
 
     /// Lets a call in, or says after how long to come again.
     pub(crate) fn admit(&self, now: Instant) -> Result<Pass<'_>, Duration> {
-        let ticket = match &self.circuit {
-            Some(circuit) => Some(lock(circuit).admit(now)?),
-            None => None,
-        };
+        let ticket = self.breaker.as_ref().map(|breaker| breaker.admit(now)).transpose()?;
         Ok(Pass { method: self, ticket })
     }
 
@@ -155,10 +155,10 @@ impl Pass<'_> {
     }
 
     fn tell(&mut self, verdict: Verdict, now: Instant) {
-        let (Some(ticket), Some(circuit)) = (self.ticket.take(), &self.method.circuit) else {
+        let (Some(ticket), Some(breaker)) = (self.ticket.take(), &self.method.breaker) else {
             return;
         };
-        if lock(circuit).settle(ticket, verdict, now) {
+        if breaker.settle(ticket, verdict, now) {
             let method = &*self.method.name;
             tracing::warn!(method, "method failed too often and was given a rest");
         }

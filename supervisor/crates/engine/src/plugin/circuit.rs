@@ -13,10 +13,19 @@
 //! policy to judge, not for the circuit, which would otherwise refuse the calls that a spare or a
 //! restarted process could take; only a trial that ends so has failed.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use super::lock;
 
 /// Seconds that are looked back on.
 const WINDOW: usize = 10;
+const WINDOW_SECONDS: u64 = 10;
 /// Fewer calls than this in the window say nothing.
 const ENOUGH: u32 = 20;
 /// How long an open circuit lets nobody in.
@@ -60,9 +69,9 @@ enum State {
     Trial { out: u32, good: u32 },
 }
 
-/// The breaker of one method.
+/// The circuit of one method.
 #[derive(Debug)]
-pub(crate) struct Circuit {
+struct Circuit {
     state: State,
     /// How often it has opened.
     openings: u32,
@@ -74,7 +83,7 @@ pub(crate) struct Circuit {
 
 impl Circuit {
     /// A closed circuit.
-    pub(crate) fn new(now: Instant) -> Self {
+    fn new(now: Instant) -> Self {
         Self {
             state: State::Closed,
             openings: 0,
@@ -85,7 +94,7 @@ impl Circuit {
     }
 
     /// Lets a call in, or says when to come again.
-    pub(crate) fn admit(&mut self, now: Instant) -> Result<Ticket, Duration> {
+    fn admit(&mut self, now: Instant) -> Result<Ticket, Duration> {
         match &mut self.state {
             State::Closed => return Ok(Ticket::Plain),
             State::Open { until } if now < *until => return Err(until.duration_since(now)),
@@ -98,7 +107,7 @@ impl Circuit {
     }
 
     /// Takes note of what came of a call; says whether the circuit has opened by it.
-    pub(crate) fn settle(&mut self, ticket: Ticket, verdict: Verdict, now: Instant) -> bool {
+    fn settle(&mut self, ticket: Ticket, verdict: Verdict, now: Instant) -> bool {
         match (&mut self.state, ticket) {
             (State::Closed, Ticket::Plain) => self.note(verdict, now),
             (State::Trial { out, good }, Ticket::Trial(opening)) if opening == self.openings => {
@@ -120,7 +129,7 @@ impl Circuit {
     }
 
     /// Whether calls are refused, but for trials.
-    pub(crate) fn is_open(&self) -> bool {
+    fn is_open(&self) -> bool {
         self.state != State::Closed
     }
 
@@ -128,7 +137,7 @@ impl Circuit {
         if matches!(verdict, Verdict::Neutral | Verdict::Lost) {
             return false;
         }
-        self.turn(now);
+        self.turn(self.second(now));
         let place = usize::try_from(self.second).unwrap_or(0) % WINDOW;
         let Some(cell) = self.cells.get_mut(place) else { return false };
         if verdict == Verdict::Good {
@@ -149,9 +158,24 @@ impl Circuit {
         true
     }
 
+    /// Takes note of answers that were counted elsewhere, all of one second since the beginning.
+    fn note_answers(&mut self, second: u64, answers: u32) {
+        self.turn(second);
+        if self.state != State::Closed || self.second - second >= WINDOW_SECONDS {
+            return;
+        }
+        let place = usize::try_from(second).unwrap_or(0) % WINDOW;
+        if let Some(cell) = self.cells.get_mut(place) {
+            cell.good = cell.good.saturating_add(answers);
+        }
+    }
+
+    fn second(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.born).as_secs()
+    }
+
     /// Empties the cells of the seconds since the last note.
-    fn turn(&mut self, now: Instant) {
-        let second = now.saturating_duration_since(self.born).as_secs();
+    fn turn(&mut self, second: u64) {
         if second <= self.second {
             return;
         }
@@ -163,6 +187,62 @@ impl Circuit {
             }
         }
         self.second = second;
+    }
+}
+
+/// A circuit that many callers share. While it is closed, which is nearly always, a call that is
+/// answered takes no lock: such answers are counted by the second, and told to the circuit when the
+/// second is over or something else is to be told.
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    born: Instant,
+    /// Whether the circuit is closed.
+    closed: AtomicBool,
+    /// The second since `born`, and below it the answers that were counted in it.
+    answers: AtomicU64,
+    circuit: Mutex<Circuit>,
+}
+
+/// Bits of `answers` that count.
+const COUNT: u64 = 0xffff_ffff;
+
+impl Breaker {
+    /// A closed circuit.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            born: now,
+            closed: AtomicBool::new(true),
+            answers: AtomicU64::new(0),
+            circuit: Mutex::new(Circuit::new(now)),
+        }
+    }
+
+    /// Lets a call in, or says when to come again.
+    pub(crate) fn admit(&self, now: Instant) -> Result<Ticket, Duration> {
+        if self.is_closed() { Ok(Ticket::Plain) } else { lock(&self.circuit).admit(now) }
+    }
+
+    /// Takes note of what came of a call; says whether the circuit has opened by it.
+    pub(crate) fn settle(&self, ticket: Ticket, verdict: Verdict, now: Instant) -> bool {
+        let second = now.saturating_duration_since(self.born).as_secs();
+        if (ticket, verdict) == (Ticket::Plain, Verdict::Good)
+            && self.answers.load(Ordering::Relaxed) >> 32 == second
+        {
+            // One that is counted in the next second is counted.
+            self.answers.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        let mut circuit = lock(&self.circuit);
+        let counted = self.answers.swap(second << 32, Ordering::Relaxed);
+        circuit.note_answers(counted >> 32, u32::try_from(counted & COUNT).unwrap_or(u32::MAX));
+        let opened = circuit.settle(ticket, verdict, now);
+        self.closed.store(!circuit.is_open(), Ordering::Release);
+        opened
+    }
+
+    /// Whether every call is let in.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 }
 
@@ -281,6 +361,7 @@ mod tests {
         ) {
             let born = crate::clock::now();
             let mut circuit = Circuit::new(born);
+            let shared = Breaker::new(born);
             let mut list: VecDeque<(u64, bool)> = VecDeque::new();
             let mut millis = 0;
             for (pause, bad) in calls {
@@ -289,6 +370,9 @@ mod tests {
                 let verdict = if bad { Verdict::Bad } else { Verdict::Good };
                 let ticket = circuit.admit(now).unwrap();
                 let opened = circuit.settle(ticket, verdict, now);
+                let ticket = shared.admit(now).unwrap();
+                prop_assert_eq!(shared.settle(ticket, verdict, now), opened);
+                prop_assert_eq!(shared.is_closed(), !opened);
                 list.push_back((millis / 1_000, bad));
                 list.retain(|(second, _)| second + 10 > millis / 1_000);
                 let failed = list.iter().filter(|(_, bad)| *bad).count();

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs};
 
-use plugbay_sandbox::{Enforcement, Layer, Level, Limits, Spec, Status};
+use plugbay_sandbox::{Enforcement, Holder, Layer, Level, Limit, Limits, Spec, Status};
 use plugbay_tests::{Offer, Ran, Setting, TestEnv, is_root, requires};
 
 /// What the prober tells of itself, by step.
@@ -157,6 +157,23 @@ fn strict_refuses_a_limit_that_cannot_be_held() {
     spec.level = Level::Strict;
     let strict = keeper.run(&spec);
     assert_eq!(strict.is_err(), rlimits.status != Status::Enforced, "{rlimits:?} {strict:?}");
+}
+
+#[test]
+fn a_memory_limit_that_is_too_low_to_start_in_is_named() {
+    let env = crate::env();
+    for setting in Setting::possible() {
+        let (enforcement, _) = identity(&env, setting);
+        let memory = enforcement.limits.iter().find(|held| held.limit == Limit::Memory).unwrap();
+        if !matches!(memory.by, Some(Holder::CgroupV1 | Holder::CgroupV2)) {
+            println!("skipped ({}): no cgroup holds memory here", setting.name());
+            continue;
+        }
+        let mut spec = env.probe(["identity"]);
+        spec.limits.memory = Some(64 << 10);
+        let failure = env.keeper(setting).run(&spec).unwrap_err();
+        assert!(failure.message.contains("its memory limit of 64KiB"), "{failure:?}");
+    }
 }
 
 #[test]

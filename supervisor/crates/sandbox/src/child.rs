@@ -248,7 +248,8 @@ fn rlimit_hit(signal: i32, limits: &Limits, usage: &Usage) -> Option<(Cause, Hit
         libc::SIGXCPU | libc::SIGKILL => {
             let value = limits.cpu_time?;
             let passed = signal == libc::SIGXCPU || used > value;
-            let hit = hit(Limit::CpuTime, millis(value), Some(millis(used)));
+            // The kernel counts by ticks for the limit and exactly for the usage.
+            let hit = hit(Limit::CpuTime, millis(value), Some(millis(used.max(value))));
             passed.then_some((Cause::CpuTime, hit))
         }
         _ => None,

@@ -27,7 +27,7 @@ use crate::{
     denial::{Observer, Watch, Watched, Watcher},
     enforcement::{Enforcement, LayerReport, TreeKill},
     layers::confine::{Image, Programs},
-    limit::Held,
+    limit::{Held, Limit},
     machine::Machine,
     plan::{self, Plan, PlanError, Rights, Rung, Unheld},
     record::{self, Failure, Receiver, Record, Stage},
@@ -443,11 +443,18 @@ impl Attempt {
         }
     }
 
+    /// Neither a failure nor a program: the shim was killed before it could say more.
+    fn vanished(&self, spec: &Spec) -> Failure {
+        let mut hits = self.cgroup.hits(&spec.limits).into_iter();
+        match hits.find(|hit| hit.limit == Limit::Memory) {
+            Some(hit) => Failure::about(Stage::Within, hit.to_string())(Errno::ERANGE),
+            None => Failure::at(Stage::Clone)(Errno::ESRCH),
+        }
+    }
+
     fn into_child(self, spec: &Spec, machine: &Machine) -> Result<Child, (Rung, Failure)> {
-        let failure = self.failure.or_else(|| {
-            // Neither a failure nor a program: the shim was killed before it could say more.
-            self.main.is_none().then(|| Failure::at(Stage::Clone)(Errno::ESRCH))
-        });
+        let failure =
+            self.failure.clone().or_else(|| self.main.is_none().then(|| self.vanished(spec)));
         let tree_kill = match (self.cgroup.can_kill(), self.rung) {
             (true, _) => TreeKill::CgroupKill,
             (false, Rung::Root | Rung::User) => TreeKill::PidNamespace,

@@ -60,10 +60,12 @@ pub enum Stage {
     Order,
     /// Going into a control group that holds its limits.
     Cgroup,
+    /// Sealing itself within a limit that is too low even for that.
+    Within,
 }
 
 impl Stage {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::Clone,
         Self::UserMap,
         Self::Mount,
@@ -84,12 +86,14 @@ impl Stage {
         Self::Exec,
         Self::Order,
         Self::Cgroup,
+        Self::Within,
     ];
 
     /// The stage in words that fit after "failed to".
     #[must_use]
     pub fn describe(self) -> &'static str {
         match self {
+            Self::Within => "seal the process within",
             Self::Clone => "clone into new namespaces",
             Self::UserMap => "write the user namespace's id maps",
             Self::Mount => "build the new root",

@@ -12,6 +12,7 @@ mod clock;
 mod ear;
 mod ground;
 pub(crate) mod guest;
+mod hole;
 mod neighbour;
 mod plan;
 pub(crate) mod play;

@@ -70,6 +70,17 @@ impl Ground {
 
     /// Puts the sinner of a plan somewhere, under some name.
     pub(crate) fn put_sinner(&self, scene: &Path, name: &str, plan: Plan) -> Result<(), Unmet> {
+        self.put_sinner_with(scene, name, plan, plan.manifest)
+    }
+
+    /// The same with a manifest that is known only now.
+    pub(crate) fn put_sinner_with(
+        &self,
+        scene: &Path,
+        name: &str,
+        plan: Plan,
+        manifest: &str,
+    ) -> Result<(), Unmet> {
         let (token, named) = (self.token(), format!("name={name}"));
         let program = self.program.to_str().unwrap_or_default();
         let mut words = match plan.sinner {
@@ -82,7 +93,7 @@ impl Ground {
         };
         words.extend(plan.sins.split_whitespace());
         words.push(&token);
-        self.put(scene, name, &words, plan.manifest)?;
+        self.put(scene, name, &words, manifest)?;
         if plan.sinner == Sinner::Python {
             let main = scene.join(name).join("main.py");
             fs::write(&main, PYTHON)?;

@@ -20,7 +20,7 @@ use super::{
 };
 
 /// How long the kernel and the runtime may take to let go of what is over.
-const SETTLE: Duration = Duration::from_secs(3);
+const SETTLE: Duration = Duration::from_secs(10);
 /// What one round may leave of resident memory: what an allocator keeps of a flood, not a leak per
 /// call. Several rounds are compared with each other more closely.
 const KEPT_ONCE: u64 = 64 << 20;

@@ -3,6 +3,7 @@
 pub(crate) mod death;
 pub(crate) mod flood;
 pub(crate) mod health;
+pub(crate) mod held;
 pub(crate) mod instance;
 pub(crate) mod limit;
 pub(crate) mod machine;
@@ -106,6 +107,7 @@ pub(crate) fn catalogue() -> Vec<Row> {
         health::rows(),
         instance::rows(),
         need::rows(),
+        held::rows(),
     ]
     .concat();
     rows.sort_by_key(|row| row.number);

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 pub(crate) const VERB: &str = "__chaos-plugin";
 
 /// Every method, as the hello names them.
-const METHODS: [&str; 22] = [
+const METHODS: [&str; 23] = [
     "echo",
     "hang",
     "say",
@@ -42,6 +42,7 @@ const METHODS: [&str; 22] = [
     "spin",
     "freeze",
     "work",
+    "touch",
 ];
 
 /// Plays the twin if the arguments say so.
@@ -163,6 +164,7 @@ impl Twin {
             "spin" => act::spin(),
             "freeze" => act::freeze(),
             "work" => act::work(call, params),
+            "touch" => act::touch(call, params),
             _ => Ok(()),
         }
     }

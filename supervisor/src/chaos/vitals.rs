@@ -92,6 +92,16 @@ pub(crate) fn is_zombie(pid: i32) -> bool {
     stat(pid, 0).is_some_and(|state| state == "Z")
 }
 
+/// Whether a process waits where no signal reaches it.
+pub(crate) fn is_held(pid: i32) -> bool {
+    stat(pid, 0).is_some_and(|state| state == "D")
+}
+
+/// Whether a process waits where a signal would wake it.
+pub(crate) fn is_asleep(pid: i32) -> bool {
+    stat(pid, 0).is_some_and(|state| state == "S")
+}
+
 /// All processes below one, by the parents they have now.
 pub(crate) fn descendants(of: i32) -> Vec<i32> {
     let family: Vec<(i32, i32)> =

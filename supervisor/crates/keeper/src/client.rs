@@ -12,6 +12,7 @@ use std::{
 
 use nix::{
     errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{AddressFamily, SockFlag, SockType, socketpair},
 };
 
@@ -21,6 +22,9 @@ use crate::{
     message::{Event, Request},
     program::{KEEPER_NAME, KeeperProgram},
 };
+
+/// How long the end of a keeper is waited for, in milliseconds.
+const PARTING: u16 = 5_000;
 
 /// A running keeper. Dropping it ends the keeper and everything that it started.
 #[derive(Debug)]
@@ -117,6 +121,18 @@ impl Drop for Client {
             nix::sys::socket::Shutdown::Both,
         )
         .ok();
-        self.keeper.wait().ok();
+        if is_gone(&self.keeper) {
+            self.keeper.wait().ok();
+        }
     }
+}
+
+/// Waits for the keeper. One whose plugin the kernel holds cannot end before that is let go, and
+/// keeps nobody else waiting.
+fn is_gone(keeper: &Child) -> bool {
+    let Ok(pid) = i32::try_from(keeper.id()) else { return false };
+    // Without a descriptor there is no other way to wait.
+    let Ok(process) = plugbay_sandbox::process::open(pid) else { return true };
+    let mut polled = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    !matches!(poll(&mut polled, PollTimeout::from(PARTING)), Ok(0))
 }

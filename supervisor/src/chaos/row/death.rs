@@ -10,7 +10,7 @@ use super::{
     super::{
         clock::now,
         plan::Plan,
-        stage::{SINNER, Stage, crash, killed_by},
+        stage::{SINNER, Stage, killed_by},
         unmet::{Observed, broken, require},
     },
     Row,
@@ -157,9 +157,9 @@ async fn fatal_signals(stage: &Stage) -> Observed {
         let mut events = stage.host.subscribe();
         let (error, _) = stage.sin("die", json!({"signal": signal.as_str()})).await?;
         killed_by(&error, signal)?;
-        let cause = crash(&error)?;
         let death = stage.death(&mut events).await?;
-        require!(death.cause == cause, "the caller is told {cause}, the record says {death}");
+        let cause = &death.cause;
+        require!(*cause == Cause::Signal(signal as i32), "the record says {death}");
         let last = &death.stderr_tail;
         require!(last.contains(signal.as_str()), "the record's last words: `{last}`");
         require!(!death.before_hello && death.calls_lost == 1, "{death:?}");

@@ -18,6 +18,8 @@ use super::{
 };
 
 const DEAF: Plan = Plan::PYTHON.with("[supervision]\nmax_inflight = 4096\ncircuit = false");
+/// What it has to say takes a busy machine its time.
+const LOUD: Plan = Plan::RUST.with("[limits]\ncall_timeout = \"110s\"");
 /// The cap on a frame, and a mebibyte: what an endless line may cost the host.
 const FRAME_AND_MEBIBYTE: u64 = 9 << 20;
 /// Longest line of stderr in the log.
@@ -29,24 +31,24 @@ pub(super) fn rows() -> Vec<Row> {
             13,
             "1 GiB without a newline",
             "host grows < frame cap + 1 MiB; named error",
-            Plan::RUST,
+            LOUD,
             |stage| Box::pin(endless(stage)),
         ),
         Row::new(
             21,
             "1 GiB of valid notifications",
             "some counted and dropped; then an overload kill",
-            Plan::RUST,
+            LOUD,
             |stage| Box::pin(chatter(stage)),
         ),
         Row::new(
             22,
             "64 MiB of lines on stderr",
             "never blocks the plugin; log bounded, drops counted",
-            Plan::RUST,
+            LOUD,
             |stage| Box::pin(mutter(stage)),
         ),
-        Row::new(23, "100 MiB on stderr without a newline", "cut at 16 KiB", Plan::RUST, |stage| {
+        Row::new(23, "100 MiB on stderr without a newline", "cut at 16 KiB", LOUD, |stage| {
             Box::pin(drone(stage))
         }),
         Row::new(

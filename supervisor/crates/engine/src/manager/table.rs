@@ -47,6 +47,8 @@ use crate::{
 const ORDERS: usize = 32;
 /// Reports that can be under way to the table.
 const REPORTS: usize = 256;
+/// How long those who were let go may take before the host ends without them.
+const PARTING: Duration = Duration::from_secs(3);
 
 /// The table.
 #[derive(Debug)]
@@ -156,7 +158,8 @@ impl Table {
         self.commands.close();
         self.reports.close();
         self.tasks.close();
-        self.tasks.wait().await;
+        // One that the kernel holds is left to the keeper, which stays for it.
+        time::timeout(PARTING, self.tasks.wait()).await.ok();
         self.kitchen.launcher.goodbye();
         self.kitchen.ledger.close().await;
         for farewell in self.farewells.drain(..) {

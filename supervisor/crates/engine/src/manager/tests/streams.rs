@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use plugbay_protocol::Code;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -13,6 +14,9 @@ use crate::{
         fake::{Fake, Stage},
     },
 };
+
+/// Longer than anything else here.
+const LONG: Duration = Duration::from_secs(3600);
 
 fn reference(id: &str) -> Value {
     json!({"$stream": id, "kind": "json"})
@@ -337,6 +341,22 @@ async fn a_stop_waits_for_a_stream() {
     });
     stopped.unwrap();
     assert_eq!(item.unwrap(), Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_has_waited_its_time_cuts_a_stream() {
+    let host = host(&streaming(|mut fake| async move {
+        fake.expect("stream/drop").await;
+        let shutdown = fake.expect("shutdown").await;
+        fake.answer(&shutdown, Value::Null).await;
+        fake.expect("exit").await;
+        Cause::Code(0)
+    }))
+    .await;
+    let mut items = host.call_with("p", "m").idle_timeout(LONG).stream().await.unwrap();
+    let (stopped, item) = tokio::join!(host.stop_plugin("p"), items.next::<u64>());
+    stopped.unwrap();
+    assert_eq!(item.unwrap_err().code(), Code::Draining.value());
 }
 
 /// A host of `p`, which runs `caller` and may call `q`, which runs `callee`.

@@ -71,8 +71,8 @@ class Races(unittest.TestCase):
             session = plugin._session
             accept = session._accept
 
-            def cancelled(*arguments: object, **refers: object) -> object:
-                call = accept(*arguments, **refers)
+            def cancelled(*arguments: object) -> object:
+                call = accept(*arguments)
                 call.cancel()
                 return call
 

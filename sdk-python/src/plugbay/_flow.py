@@ -11,7 +11,7 @@ from plugbay._stream import Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from plugbay._call import Call
     from plugbay._session import Session
@@ -38,9 +38,17 @@ class Flow:
         """Whether anybody waits for what only reading brings."""
         return bool(self._blocked)
 
-    def begin(self, sources: Iterable[Source]) -> None:
-        """Count the streams of a result, before it is answered with them."""
+    def begin(self, sources: Sequence[Source], *, useless: bool) -> None:
+        """Count the streams of a result, before it is answered with them, if it is."""
         self._pouring.update(sources)
+        if useless:
+            self.withdraw(sources)
+
+    def pour_all(self, call: Call, sources: Sequence[Source]) -> None:
+        """Pour out the streams of a result, the first one on this thread."""
+        for source in sources[1:]:
+            self.pour_beside(call, source)
+        self.pour(call, sources[0])
 
     def withdraw(self, sources: Iterable[Source]) -> None:
         """Send no more of them."""

@@ -143,10 +143,8 @@ class Session:
             self._done(call, None, error)
         else:
             self._done(call, body, None, sources)
-            for source in sources[1:]:
-                self._flow.pour_beside(call, source)
-            for source in sources[:1]:
-                self._flow.pour(call, source)
+            if sources:
+                self._flow.pour_all(call, sources)
 
     def end(self) -> None:
         """Wind up: let calls finish, then cancel them, then give up on them."""
@@ -310,11 +308,11 @@ class Session:
             return None
         method = self._methods.get(name)
         if method is not None:
-            return self._accept(method, id_, params, refers=self._refers(line))
+            return self._accept(method, id_, params, line)
         return self._elsewhere(name, id_, params, line)
 
     def _accept(
-        self, method: Method, id_: int | str | None, params: Any, *, refers: bool
+        self, method: Method, id_: int | str | None, params: Any, line: bytes | Unreadable
     ) -> Call | None:
         """Take a call on, or refuse it at once."""
         if id_ in self._inflight:
@@ -326,7 +324,7 @@ class Session:
             if type(params) is dict and "_meta" in params:
                 _take_meta(call, params)
             self._make_room(call)
-            if refers and id_ is not None:
+            if self._streams.agreed and id_ is not None and self._refers(line):
                 call.params, call.streams = self._streams.opened(params, call)
         except PluginError as error:
             if id_ is None:
@@ -499,18 +497,18 @@ class Session:
             return
         body = f'"result":{body}' if error is None else self.explain(call, error)
         call.answered = True
-        self._flow.begin(sources)
-        if not sources:
+        if sources:
+            self._flow.begin(sources, useless=call.cancelled or call.id is None)
+        elif call.streams or call.replies:
             self._streams.release(call)
         if call.id is None:
-            self._flow.withdraw(sources)
             return
         self._inflight.pop(call.id, None)
         if call.cancelled:
-            self._flow.withdraw(sources)
             body = _refusal.CANCELLED
         self._answer_to(call.id, body)
-        self.settle_drained()
+        if self._drained:
+            self.settle_drained()
 
     def settle_drained(self) -> None:
         """Let who waits for the end of everything go on, if only they are left."""

@@ -11,7 +11,7 @@ use crate::output::{denial::Shown, moment};
 pub(crate) fn denials(death: &Death) -> Vec<Shown> {
     let kinds = death.denials.iter();
     let known = kinds.filter_map(|kind| serde_json::from_str::<Denial>(&kind.details).ok());
-    known.map(|kind| Shown::of(&kind)).collect()
+    known.map(|kind| Shown::of_plugin(&kind)).collect()
 }
 
 /// How a process ended.
@@ -32,7 +32,7 @@ pub(crate) struct Ended<'a> {
     calls_lost: u64,
     in_flight: Vec<Interrupted<'a>>,
     limits: Vec<Limited<'a>>,
-    /// What it was refused; each as in the report of `run`.
+    /// What it was refused; each as in the report of `run`, with a line of the manifest as the fix.
     denials: Vec<Shown>,
     denied_more: u64,
     user_ms: Option<f64>,

@@ -284,10 +284,11 @@ fn what_it_was_refused_is_told_with_what_would_allow_it() {
     let refused = Death { denials: vec![kept, strange], denied_more: 4, ..death() };
     let told = sheet(&case(refused), &style());
     let section = told.split("\nWhat it was refused\n").nth(1).unwrap();
-    insta::assert_snapshot!(section.split("\n\n").next().unwrap(), @r"
-    grants `/srv/book\u{1b}[2J.txt`, 3 times; to allow it: --read /srv/book.txt
+    insta::assert_snapshot!(section.split("\n\n").next().unwrap(), @r#"
+    grants `/srv/book\u{1b}[2J.txt`, 3 times; to allow it: [permissions.filesystem] read =
+    ["/srv/book.txt"]
     and 4 more
-    ");
+    "#);
 }
 
 #[test]

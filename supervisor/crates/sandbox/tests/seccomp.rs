@@ -14,8 +14,8 @@
 use std::{io, os::fd::FromRawFd as _};
 
 use plugbay_sandbox::{
-    NetworkMode, Profile,
-    seccomp::{Arch, Filter, Instruction, Variant, Verdict, compile, interpret},
+    NetworkMode, Profile, Watch,
+    seccomp::{Arch, Filter, Instruction, Variant, Verdict, compile, compile_watched, interpret},
 };
 
 /// How a child ended.
@@ -176,6 +176,34 @@ fn the_kernel_answers_as_the_interpreter_does() {
 }
 
 #[cfg(target_arch = "x86_64")]
+#[test]
+fn what_a_filter_asks_about_stays_refused_when_nobody_listens() {
+    let variant = Variant {
+        profile: Profile::Default,
+        network: NetworkMode::None,
+        ipc_namespace: true,
+        listen: false,
+    };
+    let asking = compile_watched(&variant, Watch::Denials).unwrap();
+    let after = |number: i64, args: [u64; 6]| {
+        in_child(|| match install(&asking) {
+            Ok(()) => raw(number, args),
+            Err(errno) => -10_000 - i64::from(errno),
+        })
+    };
+    // Not the filter's own answer, since there is nobody to give it; and not the call either.
+    let refused = End::Reported(-i64::from(libc::ENOSYS));
+    assert_eq!(after(libc::SYS_keyctl, [0; 6]), refused);
+    assert_eq!(after(libc::SYS_socket, [AF_INET, 1, 0, 0, 0, 0]), refused);
+    // The control: what is allowed goes on, and the filter by itself answers with its own error.
+    let End::Reported(descriptor) = after(libc::SYS_socket, [AF_UNIX, 1, 0, 0, 0, 0]) else {
+        panic!("killed")
+    };
+    assert!(descriptor >= 0, "{descriptor}");
+    let plain = filter(Profile::Default, NetworkMode::None);
+    assert_eq!(compare(&plain, libc::SYS_keyctl, [0; 6]), -i64::from(libc::EPERM));
+}
+
 #[test]
 fn a_32_bit_call_kills() {
     /// `getpid` by the 32-bit door.

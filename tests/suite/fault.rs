@@ -13,6 +13,8 @@ use serde_json::Value;
 
 /// Rows that cannot be shown everywhere: 78 takes the right to mount a file system.
 const MAY_BE_SKIPPED: [u32; 1] = [78];
+/// Held by the setting that is being played.
+static ALONE: Mutex<()> = Mutex::new(());
 /// Rows that are quick enough to be played again and again in one process.
 const QUICK: &str = "2,3,4,5,6,10,11,12,16,17,18,20,25,26,27,29,35,42,55";
 

@@ -178,9 +178,10 @@ impl fmt::Display for Cause {
     }
 }
 
-/// A duration without the digits that say nothing.
+/// A duration to the tenth of a second; further digits say nothing of a silence.
 fn whole(duration: Duration) -> impl fmt::Display {
-    format!("{:?}", Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    let tenths = u64::try_from(duration.as_millis() / 100).unwrap_or(u64::MAX);
+    format!("{:?}", Duration::from_millis(tenths.saturating_mul(100)))
 }
 
 /// A signal's customary name.
@@ -387,6 +388,18 @@ mod tests {
         };
         assert_eq!(exit(libc::ENOENT), Exit::Permanent);
         assert_eq!(exit(libc::EAGAIN), Exit::Passing);
+    }
+
+    #[test]
+    fn a_silence_reads_as_what_was_found_and_is_one_token_for_programs() {
+        let cause = |stuck, millis| Cause::Watchdog { stuck, after: Duration::from_millis(millis) };
+        let hang = cause(Stuck::Hang, 60_001);
+        assert_eq!(hang.to_string(), "gave no sign of life for 60s and did nothing");
+        assert_eq!(hang.token(), "watchdog(hang)");
+        let busy = cause(Stuck::Busy, 120_250);
+        assert_eq!(busy.to_string(), "gave no sign of life for 120.2s while it was busy");
+        assert_eq!(cause(Stuck::Deaf, 30_000).to_string(), "did not read its input for 30s");
+        assert_eq!(hang.exit(&Policy::default(), false), Exit::Failure);
     }
 
     #[test]

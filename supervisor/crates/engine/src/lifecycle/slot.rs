@@ -341,6 +341,8 @@ impl Slot {
             Event::Due(Timer::Rest) => {}
         }
         self.settle(&mut effects);
+        let places = self.rules.instances + self.rules.spares;
+        debug_assert!(self.instances.len() <= places, "more processes than places: {self:?}");
         effects
     }
 

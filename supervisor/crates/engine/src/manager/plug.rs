@@ -50,8 +50,8 @@ pub(crate) struct Plug {
     pub(crate) lacks: Vec<Arc<str>>,
     /// Why it can never run as it is.
     pub(crate) refused: Option<String>,
-    /// Whether it is started with the host and has not come up, or failed to, so far.
-    pub(crate) awaited: bool,
+    /// How its start with the host went so far, if it is one of those.
+    pub(crate) enlisted: Option<Enlisted>,
     route: watch::Sender<Route>,
     seats: BTreeMap<InstanceId, Seat>,
     /// What was enforced on the process that was started last.
@@ -60,6 +60,17 @@ pub(crate) struct Plug {
     denied: Tally,
     deaths: VecDeque<Arc<Death>>,
     stays: VecDeque<Stay>,
+}
+
+/// How far a plugin is that starts with its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Enlisted {
+    /// Nothing is known yet.
+    Awaited,
+    /// It has come up, once at least.
+    Up,
+    /// It did not come up so far; it may yet.
+    Failed,
 }
 
 /// What the table holds of one process.
@@ -95,7 +106,7 @@ impl Plug {
             recipe,
             slot,
             refused,
-            awaited: false,
+            enlisted: None,
             route,
             seats: BTreeMap::new(),
             enforcement: None,

@@ -69,7 +69,7 @@ pub struct Muster {
     pub of: usize,
     /// So many of them have come up.
     pub up: usize,
-    /// So many have not at the first attempt; they may yet.
+    /// So many have failed to, so far; they may yet.
     pub failed: usize,
 }
 

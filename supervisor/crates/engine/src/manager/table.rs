@@ -22,7 +22,7 @@ use super::{
     launch::{Kitchen, Occasion},
     ledger::Step,
     needs,
-    plug::Plug,
+    plug::{Enlisted, Plug},
     status::Muster,
     wheel::Wheel,
 };
@@ -117,7 +117,7 @@ impl Table {
         self.muster.send_modify(|muster| muster.of = wanted.len());
         for name in &wanted {
             if let Some(plug) = self.plugs.get_mut(name) {
-                plug.awaited = true;
+                plug.enlisted = Some(Enlisted::Awaited);
             }
         }
         // Those that need nobody first, so that nobody finds idle what is about to start.
@@ -379,24 +379,20 @@ impl Table {
         }
     }
 
-    /// Counts those that were to be started with the host and have come up, or have failed to.
+    /// Counts those that are started with the host: who has come up, and who has not so far.
     fn count(&mut self, name: &Arc<str>, state: State) {
-        let Some(plug) = self.plugs.get_mut(name).filter(|plug| plug.awaited) else { return };
-        let settled = if state.is_up() {
-            Some(true)
-        } else if matches!(state, State::Starting | State::Crashed | State::Waiting(_)) {
-            None
-        } else {
-            Some(false)
+        let Some(plug) = self.plugs.get_mut(name) else { return };
+        let on_its_way = matches!(state, State::Starting | State::Crashed | State::Waiting(_));
+        let now = match plug.enlisted {
+            Some(Enlisted::Awaited | Enlisted::Failed) if state.is_up() => Enlisted::Up,
+            Some(Enlisted::Awaited) if !on_its_way => Enlisted::Failed,
+            Some(Enlisted::Awaited | Enlisted::Failed | Enlisted::Up) | None => return,
         };
-        let Some(up) = settled else { return };
-        plug.awaited = false;
+        let before = plug.enlisted.replace(now);
         self.muster.send_modify(|muster| {
-            if up {
-                muster.up += 1;
-            } else {
-                muster.failed += 1;
-            }
+            muster.up += usize::from(now == Enlisted::Up);
+            muster.failed += usize::from(now == Enlisted::Failed);
+            muster.failed -= usize::from(before == Some(Enlisted::Failed));
         });
         let muster = *self.muster.borrow();
         self.tell(name, None, EventKind::Mustered(muster));

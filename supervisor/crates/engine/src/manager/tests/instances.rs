@@ -207,6 +207,27 @@ async fn a_plugin_waits_for_what_it_needs() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_fails_at_first_and_comes_up_later_is_counted_as_up() {
+    let stage = Stage::new(|mut fake| async move {
+        if fake.number == 1 {
+            return Cause::Code(1);
+        }
+        fake.greet("p", &[]).await;
+        fake.serve(without_meta).await
+    });
+    let host = host(&stage).await;
+    let mut events = host.subscribe();
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        if let EventKind::Mustered(muster) = events.next().await.unwrap().kind {
+            told.push((muster.of, muster.up, muster.failed));
+        }
+    }
+    assert_eq!(told, [(1, 0, 1), (1, 1, 0)]);
+    assert!(host.muster().is_complete());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_ends_the_wait_at_once() {
     let stage = slow_need();
     let host = pair(&stage, |builder| builder).await;

@@ -147,13 +147,11 @@ impl fmt::Display for Cause {
             Self::Limit(limit) => write!(f, "ran into its {} limit", limit.words()),
             Self::Protocol(what) => write!(f, "broke the protocol: {what}"),
             Self::Mute { after } => {
-                write!(f, "ran, but did not answer `initialize` within {after:?}")
+                write!(f, "ran, but did not answer `initialize` within {}", whole(*after))
             }
             Self::NotReady { after } => {
-                write!(
-                    f,
-                    "answered `initialize`, but did not say within {after:?} that it can work"
-                )
+                let after = whole(*after);
+                write!(f, "answered `initialize`, but did not say within {after} that it can work")
             }
             Self::Watchdog { stuck: Stuck::Hang, after } => {
                 write!(f, "gave no sign of life for {} and did nothing", whole(*after))

@@ -5,10 +5,11 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use plugbay::{CallErrorKind, Cause, Deadline};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use super::{
     super::{
-        clock::now,
+        clock::{PATIENCE, Within, now},
         plan::Plan,
         stage::{SINNER, Stage, killed_by},
         unmet::{Observed, broken, require},
@@ -21,6 +22,9 @@ const KILLS: usize = 9;
 /// How long after the death of a plugin its callers may be left waiting.
 const TOLD: Duration = Duration::from_millis(100);
 
+/// A deadline that a method is expected to keep; missing a shorter one says nothing of it.
+const IN_TIME: Duration = Duration::from_secs(6);
+
 const ALWAYS: Plan = Plan::PYTHON.with("[supervision]\nrestart = \"always\"");
 
 pub(super) fn rows() -> Vec<Row> {
@@ -31,6 +35,15 @@ pub(super) fn rows() -> Vec<Row> {
             "Crashed with the cause, once, in 100 ms; next call runs",
             Plan::PYTHON,
             |stage| Box::pin(killed_mid_call(stage)),
+        )
+        .twice()
+        .to_vec(),
+        Row::new(
+            1,
+            "kill -9 mid-call, the call has a key",
+            "made once more, in the next process, and answered",
+            Plan::PYTHON,
+            |stage| Box::pin(repeated(stage)),
         )
         .twice()
         .to_vec(),
@@ -67,6 +80,15 @@ pub(super) fn rows() -> Vec<Row> {
             "the signal is the cause; last words in the record",
             Plan::PYTHON,
             |stage| Box::pin(fatal_signals(stage)),
+        )
+        .twice()
+        .to_vec(),
+        Row::new(
+            5,
+            "a method that fails every time",
+            "refused at once after 20; the others are not",
+            Plan::PYTHON,
+            |stage| Box::pin(failing_method(stage)),
         )
         .twice()
         .to_vec(),
@@ -110,6 +132,46 @@ async fn killed_mid_call(stage: &Stage) -> Observed {
     let median = latencies.get(KILLS / 2).copied().unwrap_or_default();
     require!(median < TOLD, "told after {latencies:?}");
     Ok(format!("Crashed by SIGKILL, told in {median:.1?} (median of {KILLS})"))
+}
+
+async fn repeated(stage: &Stage) -> Observed {
+    stage.is_healthy().await?;
+    let before = stage.pid().await?;
+    // It cannot be quicker than the kill while it is stopped.
+    stage.signal(Signal::SIGSTOP).await?;
+    let params = json!({"are you": "well"});
+    let call = stage.host.call_with(SINNER, "echo").params(&params).idempotency_key("once");
+    let killing = async {
+        let within = Within::of(PATIENCE);
+        while stage.status().await?.in_flight == 0 && !within.left().is_zero() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        stage.signal(Signal::SIGKILL).await
+    };
+    let (outcome, killed) = tokio::join!(call.send::<Value>(), killing);
+    let took = killed?.elapsed();
+    let answer = outcome.map_err(|error| broken(format_args!("not made again: {error}")))?;
+    require!(answer.get("are you") == Some(&json!("well")), "answered with {answer}");
+    require!(stage.pid().await? != before, "the dead process has answered");
+    Ok(format!("answered {took:.0?} after the kill, by the next process"))
+}
+
+async fn failing_method(stage: &Stage) -> Observed {
+    stage.is_healthy().await?;
+    let mut calls = JoinSet::new();
+    for _ in 0..40 {
+        let host = stage.host.clone();
+        calls.spawn(async move {
+            let call = host.call_with(SINNER, "hang").deadline(IN_TIME);
+            call.send::<Value>().await.err()
+        });
+    }
+    while calls.join_next().await.is_some() {}
+    let (error, took) = stage.sin("hang", json!({})).await?;
+    require!(matches!(error.kind(), CallErrorKind::CircuitOpen { .. }), "{error}");
+    require!(took < Duration::from_millis(100), "refused after {took:?}");
+    stage.is_healthy().await?;
+    Ok(format!("refused in {took:.1?} after 40 deadlines; the others answer"))
 }
 
 async fn killed_mid_answer(stage: &Stage) -> Observed {

@@ -178,6 +178,12 @@ impl Decoder {
         self.buf.get_mut(self.end..).unwrap_or_default()
     }
 
+    /// Gives back memory that what is left does not need. [`Decoder::space`] does it too; this is for a
+    /// reader that pauses first.
+    pub fn rest(&mut self) {
+        self.compact();
+    }
+
     /// Says that the first `n` bytes of [`Decoder::space`] were filled.
     pub fn filled(&mut self, n: usize) {
         let spare = self.buf.len() - self.end;

@@ -22,6 +22,8 @@ const DEAF: Plan = Plan::PYTHON.with("[supervision]\nmax_inflight = 4096\ncircui
 const LOUD: Plan = Plan::RUST.with("[limits]\ncall_timeout = \"110s\"");
 /// The cap on a frame, and a mebibyte: what an endless line may cost the host.
 const FRAME_AND_MEBIBYTE: u64 = 9 << 20;
+/// Mebibytes beyond which nothing is a frame of anybody's.
+const CEILING: u64 = 64;
 /// Longest line of stderr in the log.
 const LINE: usize = 16 << 10;
 
@@ -68,15 +70,22 @@ async fn endless(stage: &Stage) -> Observed {
     stage.call("echo", json!({"load": "x".repeat(1 << 20)})).await?;
     let mut told = Vec::new();
     for (form, mib, times) in
-        [("nothing", 1024, 1), ("brackets", 1024, 1), ("answer", 1024, 1), ("answer", 64, 4)]
+        [("nothing", 1024_u64, 1), ("brackets", 1024, 1), ("answer", 1024, 1), ("answer", 64, 4)]
     {
         let sinning = async {
             let mut last = String::new();
             for _ in 0..times {
+                let mut events = stage.host.subscribe();
                 let (error, _) = stage.sin("endless", json!({"as": form, "mib": mib})).await?;
                 let too_large = matches!(error.kind(), CallErrorKind::FrameTooLarge { .. });
-                last =
-                    if too_large { "FrameTooLarge".to_owned() } else { crash(&error)?.to_string() };
+                last = match too_large {
+                    // Its call could be told; but of such a frame there is no end.
+                    true if mib > CEILING => {
+                        format!("FrameTooLarge, then {}", stage.death(&mut events).await?.cause)
+                    }
+                    true => "FrameTooLarge".to_owned(),
+                    false => crash(&error)?.to_string(),
+                };
             }
             Ok::<String, Unmet>(last)
         };

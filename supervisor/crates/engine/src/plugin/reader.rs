@@ -49,11 +49,24 @@ const STRIKES_PER_MINUTE: u32 = 8;
 const LOGS_PER_SECOND: u32 = 1_000;
 const LOGS_BURST: u32 = 10_000;
 /// Notifications that nobody wants, per second in the long run and at once, before it is a flood.
-const UNWANTED_PER_SECOND: u32 = 10_000;
-const UNWANTED_BURST: u32 = 100_000;
+const UNWANTED_PER_SECOND: u32 = 1_000;
+const UNWANTED_BURST: u32 = 20_000;
 /// Requests of the plugin per second in the long run, and at once; more are refused unread.
 const ASKED_PER_SECOND: u32 = 50_000;
 const ASKED_BURST: u32 = 20_000;
+/// Notifications, but for a stream's data, per second in the long run, and at once; beyond that the plugin
+/// is read more slowly. One costs about a microsecond, so a flood costs half a percent of a processor:
+/// less than one call in a hundred of its neighbours meets it.
+const NOTICES_PER_SECOND: u32 = 5_000;
+const NOTICES_BURST: u32 = 5_000;
+/// Bytes of oversize frames per second in the long run, and at once; beyond that the same. Dropping them
+/// at the speed of memory would keep two processors busy that the plugin's neighbours want.
+const WASTE_PER_SECOND: u32 = 32 << 20;
+const WASTE_BURST: u32 = 1 << 20;
+/// A frame with more bytes than this is no frame of anybody's.
+const ENDLESS: u64 = limits::MAX_FRAME_CEILING as u64;
+/// The longest pause at a time, so that the end of the process is not missed for long.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How long the plugin may take to end or be seen ended after it has closed its stdout.
 const EOF_GRACE: Duration = Duration::from_millis(500);
 
@@ -82,7 +95,10 @@ pub(crate) async fn run(
         };
         match read {
             Ok(0) => break,
-            Ok(bytes) => reader.digest(bytes).await,
+            Ok(bytes) => {
+                reader.digest(bytes).await;
+                reader.pause(leaving).await;
+            }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 session.condemn(Cause::Protocol("a frame was begun and not finished".into()));
                 break;
@@ -109,23 +125,35 @@ struct Reader<'s> {
     logs_dropped: u64,
     unwanted: Bucket,
     asked: Bucket,
+    notices: Bucket,
+    waste: Bucket,
+    /// Bytes dropped when the pauses were last reckoned, and when the present oversize frame began.
+    discarded: u64,
+    oversize_from: u64,
+    /// How long nothing is to be read.
+    owed: Duration,
     frames: usize,
     bytes: usize,
 }
 
 impl<'s> Reader<'s> {
     fn new(session: &'s Arc<Session>, now: Instant) -> Self {
-        let minute = Duration::from_secs(60);
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
         Self {
             session,
             decoder: Decoder::new(session.settings.framing, session.settings.max_frame),
             stray: Bucket::new(STRAY_PER_MINUTE, STRAY_PER_MINUTE, minute, now),
             stray_logged: 0,
             strikes: Bucket::new(STRIKES_PER_MINUTE, STRIKES_PER_MINUTE, minute, now),
-            logs: Bucket::new(LOGS_BURST, LOGS_PER_SECOND, Duration::from_secs(1), now),
+            logs: Bucket::new(LOGS_BURST, LOGS_PER_SECOND, second, now),
             logs_dropped: 0,
-            unwanted: Bucket::new(UNWANTED_BURST, UNWANTED_PER_SECOND, Duration::from_secs(1), now),
-            asked: Bucket::new(ASKED_BURST, ASKED_PER_SECOND, Duration::from_secs(1), now),
+            unwanted: Bucket::new(UNWANTED_BURST, UNWANTED_PER_SECOND, second, now),
+            asked: Bucket::new(ASKED_BURST, ASKED_PER_SECOND, second, now),
+            notices: Bucket::new(NOTICES_BURST, NOTICES_PER_SECOND, second, now),
+            waste: Bucket::new(WASTE_BURST, WASTE_PER_SECOND, second, now),
+            discarded: 0,
+            oversize_from: 0,
+            owed: Duration::ZERO,
             frames: 0,
             bytes: 0,
         }
@@ -161,9 +189,28 @@ impl<'s> Reader<'s> {
         }
     }
 
+    /// Leaves the pipe alone for as long as floods have earned it. One that is past its end is only read.
+    async fn pause(&mut self, leaving: bool) {
+        let discarded = self.decoder.discarded();
+        if discarded > self.discarded {
+            let dropped = discarded - std::mem::replace(&mut self.discarded, discarded);
+            self.owed = self.owed.max(self.waste.spend(dropped, clock::now()));
+            if discarded - self.oversize_from > ENDLESS {
+                self.oversize_from = discarded;
+                let what = format!("a frame of more than {ENDLESS} bytes, and no end of it");
+                self.session.condemn(Cause::Protocol(what));
+            }
+        }
+        let owed = std::mem::take(&mut self.owed);
+        if !owed.is_zero() && !leaving {
+            self.decoder.rest();
+            time::sleep(owed.min(PAUSE)).await;
+        }
+    }
+
     /// Handles one decoded thing; `false` when there is none.
     fn step(&mut self) -> bool {
-        let Self { session, decoder, asked, .. } = self;
+        let Self { session, decoder, asked, notices, owed, .. } = self;
         let session = *session;
         let fault = match decoder.next() {
             None => return false,
@@ -187,9 +234,17 @@ impl<'s> Reader<'s> {
                     Fault::TooMany(id)
                 }
                 Ok(Message::Notification { method, params }) => match &*method {
-                    method::LOG => Fault::Log(params.map(RawValue::to_owned)),
+                    method::LOG => {
+                        *owed = (*owed).max(notices.spend(1, clock::now()));
+                        Fault::Log(params.map(RawValue::to_owned))
+                    }
                     other => match notice(session, other, params) {
-                        Noted::Used => return true,
+                        // Its credit bounds it.
+                        Noted::Used if other == method::STREAM_DATA => return true,
+                        Noted::Used => {
+                            *owed = (*owed).max(notices.spend(1, clock::now()));
+                            return true;
+                        }
                         Noted::Unwanted => Fault::Unwanted,
                         Noted::Violation(what) => Fault::Violation(what),
                     },
@@ -198,7 +253,8 @@ impl<'s> Reader<'s> {
                 Err(error) => Fault::Broken(error),
             },
             Some(Decoded::Noise { bytes }) => Fault::Stray(shown(bytes)),
-            Some(Decoded::Oversize { salvaged_id, shape, .. }) => {
+            Some(Decoded::Oversize { salvaged_id, shape, discarded }) => {
+                self.oversize_from = discarded;
                 Fault::Oversize { id: salvaged_id, shape }
             }
             Some(Decoded::BadHeader(error)) => {
@@ -214,6 +270,7 @@ impl<'s> Reader<'s> {
         match fault {
             Fault::Log(params) => self.log(params.as_deref()),
             Fault::Unwanted => {
+                self.owed = self.owed.max(self.notices.spend(1, clock::now()));
                 count(&self.session.counters.dropped_notices);
                 self.unwanted("useless notifications");
             }
@@ -300,6 +357,7 @@ impl<'s> Reader<'s> {
     fn log(&mut self, params: Option<&RawValue>) {
         if !self.logs.take(clock::now()) {
             self.logs_dropped += 1;
+            self.unwanted("log records beyond its quota");
             return;
         }
         if self.logs_dropped > 0 {

@@ -50,8 +50,14 @@ enum Bench {
     Payload,
     /// Calls to Python.
     Python,
-    /// Idle plugins, restarts.
-    Supervise,
+    /// Calls beside a plugin that misbehaves.
+    Neighbour,
+    /// From the death of a process to the next answer.
+    Failover,
+    /// A thousand plugins that nobody calls.
+    Idle,
+    /// Ten thousand restarts.
+    Restart,
 }
 
 /// How much to measure.
@@ -87,7 +93,10 @@ fn main() -> Result<ExitCode> {
         (Bench::Call, call::run),
         (Bench::Payload, call::payload::run),
         (Bench::Python, call::python::run),
-        (Bench::Supervise, supervise::run),
+        (Bench::Neighbour, supervise::neighbour),
+        (Bench::Failover, supervise::failover),
+        (Bench::Idle, supervise::idle),
+        (Bench::Restart, supervise::restart),
     ] {
         if options.only.is_some_and(|only| only != bench) {
             continue;

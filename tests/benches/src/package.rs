@@ -10,6 +10,8 @@ use tempfile::TempDir;
 
 /// The small Rust program that every floor talks to, and (sealed) Plugbay too.
 const LOOP: &str = "plugbay-bench-loop";
+/// The command line, which is also the plugin of `plugbay chaos`.
+const PLUGBAY: &str = "plugbay";
 
 /// A place for plugins, removed with this value. Below the build directory, because a plugin has a
 /// `/tmp` of its own.
@@ -23,7 +25,7 @@ pub(crate) fn place() -> Result<TempDir> {
 pub(crate) fn rust(place: &Path) -> Result<(PathBuf, PathBuf)> {
     let dir = write_manifest(place, "rust", &format!("[\"./{LOOP}\"]"), "plugbay")?;
     let program = dir.join(LOOP);
-    fs::copy(built()?, &program)?;
+    fs::copy(built(LOOP)?, &program)?;
     Ok((dir, program))
 }
 
@@ -32,7 +34,7 @@ pub(crate) fn numbered(place: &Path, number: u64) -> Result<()> {
     let name = format!("p{number}");
     let command = format!("[\"./{LOOP}\", \"as\", \"{name}\"]");
     let dir = write_manifest(place, &name, &command, "plugbay")?;
-    fs::hard_link(built()?, dir.join(LOOP))?;
+    fs::hard_link(built(LOOP)?, dir.join(LOOP))?;
     Ok(())
 }
 
@@ -40,22 +42,27 @@ pub(crate) fn numbered(place: &Path, number: u64) -> Result<()> {
 pub(crate) fn spared(place: &Path, spares: u32) -> Result<()> {
     let name = format!("spares{spares}");
     let command = format!("[\"./{LOOP}\", \"as\", \"{name}\"]");
-    let dir = write_manifest(place, &name, &command, "plugbay")?;
-    let manifest = dir.join("plugin.toml");
-    let text = fs::read_to_string(&manifest)?;
-    fs::write(
-        manifest,
-        format!(
-            "{text}\n[supervision]\nspares = {spares}\n\n[methods.echo]\nidempotent = true\n\n[methods.blob]\n"
-        ),
-    )?;
-    fs::hard_link(built()?, dir.join(LOOP))?;
+    let more = format!(
+        "[supervision]\nspares = {spares}\n[methods.echo]\nidempotent = true\n[methods.blob]\n"
+    );
+    let dir = write_manifest_with(place, &name, &command, "plugbay", &more)?;
+    fs::hard_link(built(LOOP)?, dir.join(LOOP))?;
     Ok(())
 }
 
-/// The program as it was built.
-fn built() -> Result<PathBuf> {
-    let built = std::env::current_exe()?.with_file_name(LOOP);
+/// Puts the plugin of `plugbay chaos` below `place`, with limits that its sins can reach.
+pub(crate) fn sinner(place: &Path) -> Result<PathBuf> {
+    let command = format!("[\"./{PLUGBAY}\", \"__chaos-plugin\", \"chaos\"]");
+    let limits = "[limits]\nmemory = \"128MiB\"\nopen_files = 256\n\
+                  [supervision]\ndrain_timeout = \"10ms\"\nstop_timeout = \"100ms\"\n";
+    let dir = write_manifest_with(place, "chaos", &command, "plugbay", limits)?;
+    fs::copy(built(PLUGBAY)?, dir.join(PLUGBAY))?;
+    Ok(dir)
+}
+
+/// A program as it was built.
+fn built(name: &str) -> Result<PathBuf> {
+    let built = std::env::current_exe()?.with_file_name(name);
     anyhow::ensure!(built.exists(), "`{}` is missing (build all binaries)", built.display());
     Ok(built)
 }
@@ -82,11 +89,21 @@ pub(crate) fn copy_modules(from: &Path, to: &Path) -> Result<()> {
 }
 
 fn write_manifest(place: &Path, name: &str, command: &str, dialect: &str) -> Result<PathBuf> {
+    write_manifest_with(place, name, command, dialect, "")
+}
+
+fn write_manifest_with(
+    place: &Path,
+    name: &str,
+    command: &str,
+    dialect: &str,
+    more: &str,
+) -> Result<PathBuf> {
     let dir = place.join(name);
     fs::create_dir(&dir)?;
     let manifest = format!(
         "[plugin]\nname = \"{name}\"\nversion = \"1.0.0\"\ntype = \"bench\"\n\n\
-         [runtime]\ncommand = {command}\ndialect = \"{dialect}\"\n"
+         [runtime]\ncommand = {command}\ndialect = \"{dialect}\"\n{more}"
     );
     fs::write(dir.join("plugin.toml"), manifest)?;
     Ok(dir)

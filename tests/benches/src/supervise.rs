@@ -1,15 +1,12 @@
-//! What supervision costs while nothing happens, and what is left when something did.
+//! What supervision costs while nothing happens, what is felt when something does, and what is left of it.
 
 mod failover;
 mod idle;
+mod neighbour;
 mod restart;
 mod vitals;
 
-use anyhow::Result;
-
-use crate::{Effort, report::Section};
-
-/// A failover, a thousand idle plugins, ten thousand restarts.
-pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
-    Ok(vec![failover::run(effort)?, idle::run(effort)?, restart::run(effort)?])
-}
+pub(crate) use failover::run as failover;
+pub(crate) use idle::run as idle;
+pub(crate) use neighbour::run as neighbour;
+pub(crate) use restart::run as restart;

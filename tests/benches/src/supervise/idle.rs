@@ -16,7 +16,7 @@ const TARGET_BYTES: u64 = 64 << 10;
 const TARGET_SHARE: f64 = 0.005;
 
 /// Starts them all, waits, and tells what they cost.
-pub(super) fn run(effort: Effort) -> Result<Section> {
+pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
     let count = if effort.quick { 20 } else { PLUGINS };
     let watched = Duration::from_secs(if effort.quick { 1 } else { 20 });
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -38,19 +38,21 @@ pub(super) fn run(effort: Effort) -> Result<Section> {
         host.shutdown().await;
         drop(place);
         let kib = f64::from(u32::try_from(each)?) / 1024.0;
-        Ok(Section::facts(format!("{count} idle plugins, {running} of them running"))
-            .fact(
-                "memory of host and keeper, each beyond the first",
-                format!("{kib:.1} KiB"),
-                Some((each <= TARGET_BYTES, "64 KiB")),
-            )
-            .fact(
-                "processor time of host and keeper while idle",
-                format!("{:.3} % of a core", share * 100.0),
-                Some((share <= TARGET_SHARE, "0.5 %")),
-            )
-            .fact("start of all of them", format!("{took:.2?}"), None)
-            .fact("descriptors of host and keeper", after.descriptors.to_string(), None))
+        Ok(vec![
+            Section::facts(format!("{count} idle plugins, {running} of them running"))
+                .fact(
+                    "memory of host and keeper, each beyond the first",
+                    format!("{kib:.1} KiB"),
+                    Some((each <= TARGET_BYTES, "64 KiB")),
+                )
+                .fact(
+                    "processor time of host and keeper while idle",
+                    format!("{:.3} % of a core", share * 100.0),
+                    Some((share <= TARGET_SHARE, "0.5 %")),
+                )
+                .fact("start of all of them", format!("{took:.2?}"), None)
+                .fact("descriptors of host and keeper", after.descriptors.to_string(), None),
+        ])
     })
 }
 

@@ -18,7 +18,7 @@ const WARM: u32 = 200;
 const TARGET_BYTES: u64 = 1 << 20;
 
 /// Kills it so often, and compares the supervisor before and after.
-pub(super) fn run(effort: Effort) -> Result<Section> {
+pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
     let (warm, restarts) = if effort.quick { (5, 20) } else { (WARM, RESTARTS) };
     let place = package::place()?;
     let (dir, _) = package::rust(place.path())?;
@@ -36,23 +36,25 @@ pub(super) fn run(effort: Effort) -> Result<Section> {
         let grown = after.private.saturating_sub(before.private);
         let kib = |bytes: u64| format!("{} KiB", bytes / 1024);
         let flat = |now: u64, then: u64| Some((now <= then, "no more than before"));
-        Ok(Section::facts(format!("{restarts} restarts of one plugin after kill -9"))
-            .fact(
-                "memory of host and keeper has grown by",
-                kib(grown),
-                Some((grown <= TARGET_BYTES, "1024 KiB")),
-            )
-            .fact(
-                "descriptors of host and keeper",
-                format!("{} before, {} after", before.descriptors, after.descriptors),
-                flat(after.descriptors, before.descriptors),
-            )
-            .fact(
-                "threads of host and keeper",
-                format!("{} before, {} after", before.threads, after.threads),
-                flat(after.threads, before.threads),
-            )
-            .fact("from kill to ready again", format!("{each:.2?}"), None))
+        Ok(vec![
+            Section::facts(format!("{restarts} restarts of one plugin after kill -9"))
+                .fact(
+                    "memory of host and keeper has grown by",
+                    kib(grown),
+                    Some((grown <= TARGET_BYTES, "1024 KiB")),
+                )
+                .fact(
+                    "descriptors of host and keeper",
+                    format!("{} before, {} after", before.descriptors, after.descriptors),
+                    flat(after.descriptors, before.descriptors),
+                )
+                .fact(
+                    "threads of host and keeper",
+                    format!("{} before, {} after", before.threads, after.threads),
+                    flat(after.threads, before.threads),
+                )
+                .fact("from kill to ready again", format!("{each:.2?}"), None),
+        ])
     })
 }
 

@@ -109,6 +109,7 @@ impl Recipe {
             },
             max_frame: usize::try_from(self.manifest.limits.max_frame)
                 .unwrap_or(limits::MAX_FRAME_CEILING),
+            max_questions: usize::try_from(self.most_open()).unwrap_or(usize::MAX),
             max_in_flight: usize::try_from(self.manifest.supervision.max_inflight)
                 .unwrap_or(usize::MAX),
             ignored_cancel: self.manifest.supervision.ignored_cancel,
@@ -129,12 +130,18 @@ impl Recipe {
             grants: plugbay_protocol::handshake::Grants::default(),
             limits: WireLimits {
                 max_frame_bytes: self.manifest.limits.max_frame,
-                ..WireLimits::default()
+                max_inflight: self.most_open(),
             },
             generation: generation.number(),
             restart,
             resume_state: None,
         }
+    }
+
+    /// How many requests may be unanswered either way. What the manifest says counts the host's calls; a
+    /// plugin that takes few of them may still ask as many things as any other.
+    fn most_open(&self) -> u32 {
+        self.manifest.supervision.max_inflight.max(limits::MAX_INFLIGHT)
     }
 
     /// Looks for the program and puts the spec together; runs where blocking is allowed.

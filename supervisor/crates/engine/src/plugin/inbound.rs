@@ -32,8 +32,6 @@ use super::{
 };
 use crate::{clock, link::Boxed};
 
-/// Questions of one plugin that are open at once.
-const MAX_OPEN: usize = 64;
 /// The longest a question may stay open when nothing else bounds it.
 const LONGEST: Duration = Duration::from_secs(600);
 
@@ -76,13 +74,13 @@ pub(crate) struct Inbox(Mutex<HashMap<Id<'static>, CancellationToken>>);
 
 impl Inbox {
     /// Opens a question; refuses a second one of the same id, and one too many.
-    fn open(&self, id: &Id<'static>) -> Result<CancellationToken, ErrorObject> {
+    fn open(&self, id: &Id<'static>, most: usize) -> Result<CancellationToken, ErrorObject> {
         let mut open = lock(&self.0);
         if open.contains_key(id) {
             return Err(ErrorObject::new(Code::InvalidRequest, format!("id {id} is in use")));
         }
-        if open.len() >= MAX_OPEN {
-            let message = format!("{MAX_OPEN} requests are unanswered already");
+        if open.len() >= most {
+            let message = format!("{most} requests are unanswered already");
             let details = ErrorData { retryable: Some(true), ..ErrorData::new(Origin::Host) };
             return Err(ErrorObject::new(Code::Overloaded, message).with_details(&details));
         }
@@ -141,7 +139,7 @@ fn open(
         .map_err(|error| ErrorObject::new(Code::InvalidParams, format!("`_meta`: {error}")))?;
     let streams = params.map_or(Ok(Vec::new()), |params| session.open_streams(params));
     let streams = streams.map_err(|what| ErrorObject::new(Code::InvalidParams, what))?;
-    let cancel = session.inbox.open(id)?;
+    let cancel = session.inbox.open(id, session.settings.max_questions)?;
     let chain = match causes(session, &meta, &cancel, clock::now()) {
         Ok(chain) => chain,
         Err(error) => {

@@ -144,6 +144,21 @@ async fn the_manifest_says_how_long_a_frame_may_be() {
 }
 
 #[tokio::test]
+async fn a_plugin_is_told_how_many_calls_its_manifest_allows() {
+    for (said, told) in [(500, 500), (2, 64)] {
+        let stage = Stage::new(move |mut fake| async move {
+            let initialize = fake.greet("p", &[]).await;
+            let limits = initialize["limits"].clone();
+            fake.serve(move |_| limits.clone()).await
+        });
+        let manifest = format!("[supervision]\nmax_inflight = {said}\n");
+        let host = host_of(&stage, &manifest, |builder| builder).await;
+        let limits: Value = host.call("p", "m", &json!({})).await.unwrap();
+        assert_eq!(limits["maxInflight"], told);
+    }
+}
+
+#[tokio::test]
 async fn an_oversize_request_is_not_sent() {
     let host = host(&echo()).await;
     let params = json!({"x": "x".repeat(limits::MAX_FRAME)});

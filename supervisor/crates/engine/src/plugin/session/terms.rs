@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) manners: Manners,
     pub(crate) max_frame: usize,
     pub(crate) max_in_flight: usize,
+    /// Questions of the plugin's that may be open at once.
+    pub(crate) max_questions: usize,
     pub(crate) ignored_cancel: IgnoredCancel,
 }
 

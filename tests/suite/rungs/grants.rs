@@ -124,18 +124,20 @@ fn two_processes_have_two_users() {
 
 #[test]
 fn the_temporary_directory_is_private_and_gone_afterwards() {
+    // A name that nobody else has on the host's own /tmp.
+    let note = format!("plugbay-note-{}", std::process::id());
     for setting in Setting::possible() {
         let env = crate::env();
         let mut keeper = env.keeper(setting);
-        let writer = "echo mine > $TMPDIR/note && cd $TMPDIR && pwd -P && ls; read line";
-        let mut writer = keeper.spawn(&env.shell(writer)).unwrap();
+        let writer = format!("echo mine > $TMPDIR/{note} && cd $TMPDIR && pwd -P && ls; read line");
+        let mut writer = keeper.spawn(&env.shell(&writer)).unwrap();
         let place = writer.line(PATIENCE).unwrap();
-        assert_eq!(writer.line(PATIENCE).as_deref(), Some("note"), "{}", setting.name());
+        assert_eq!(writer.line(PATIENCE).as_deref(), Some(&*note), "{}", setting.name());
         // Another process cannot reach it, by the same name or by its own; nor is it on the host's /tmp.
         let other =
-            format!("cat {place}/note || cat /tmp/note || cat $TMPDIR/note || echo nothing");
+            format!("cat {place}/{note} || cat /tmp/{note} || cat $TMPDIR/{note} || echo nothing");
         assert_eq!(says(&mut keeper, &env.shell(&other)), "nothing\n", "{}", setting.name());
-        assert!(!Path::new("/tmp/note").exists());
+        assert!(!Path::new("/tmp").join(&note).exists());
         drop(writer.input.take());
         keeper.finish(writer);
         assert!(place == "/tmp" || !Path::new(&place).exists(), "{place} is left");

@@ -493,6 +493,9 @@ pub enum ControlError {
     /// It cannot be killed; the kernel holds it.
     #[error("`{0}` cannot be killed, the kernel holds it")]
     Fenced(String),
+    /// Somebody started it again before it had stopped.
+    #[error("`{0}` was started again before it had stopped")]
+    Overtaken(String),
     /// The host is shutting down.
     #[error("the host is shutting down")]
     ShuttingDown,

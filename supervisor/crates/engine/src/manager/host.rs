@@ -215,13 +215,22 @@ impl Host {
     /// to the kill.
     ///
     /// # Errors
-    /// When it is unknown, or the kernel cannot kill it.
+    /// When it is unknown, the kernel cannot kill it, or somebody started it again meanwhile.
     pub async fn stop_plugin(&self, plugin: &str) -> Result<(), ControlError> {
         self.control(plugin, Wish::Down, |name, route| {
-            if route.state == State::Fenced {
-                return Some(Err(ControlError::Fenced(name.to_owned())));
+            match route.state {
+                State::Idle | State::Failed | State::Stopped => Some(Ok(())),
+                State::Stopping | State::Resting | State::Crashed => None,
+                State::Fenced => Some(Err(ControlError::Fenced(name.to_owned()))),
+                // A stop that was taken leads to none of these: something came after it.
+                State::Waiting(_)
+                | State::Starting
+                | State::Running
+                | State::Degraded
+                | State::Restarting
+                | State::Backoff { .. }
+                | State::Quarantined { .. } => Some(Err(ControlError::Overtaken(name.to_owned()))),
             }
-            route.state.is_at_rest().then_some(Ok(()))
         })
         .await
     }

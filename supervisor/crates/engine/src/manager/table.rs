@@ -179,7 +179,9 @@ impl Table {
         match command {
             Command::Wanted(name) => self.step(&name, Event::Wanted),
             Command::Control(name, wish, reply) => {
-                if self.plugs.get(&name).is_some_and(|plug| plug.refused.is_none()) {
+                // While the host goes down, nothing is started any more.
+                let late = wish != Wish::Down && directory.closing.is_cancelled();
+                if !late && self.plugs.get(&name).is_some_and(|plug| plug.refused.is_none()) {
                     if wish != Wish::Down {
                         self.bonds.absolve(&name);
                     }

@@ -340,3 +340,27 @@ async fn exit_statuses_mean_what_the_manifest_says() {
     assert!(matches!(error.kind(), CallErrorKind::Unavailable { state: "failed", .. }), "{error}");
     assert_eq!(stage.launches(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_a_start_overtakes_ends_and_says_so() {
+    let host = host(&fragile()).await;
+    host.start_plugin("p").await.unwrap();
+    let (stopped, started) = tokio::join!(host.stop_plugin("p"), host.start_plugin("p"));
+    started.unwrap();
+    assert!(matches!(stopped, Err(ControlError::Overtaken(_))), "{stopped:?}");
+    host.stop_plugin("p").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_started_while_the_host_goes_down() {
+    let host = host(&fragile()).await;
+    host.start_plugin("p").await.unwrap();
+    let (started, ()) = tokio::join!(
+        async {
+            tokio::task::yield_now().await;
+            host.restart_plugin("p").await
+        },
+        host.shutdown()
+    );
+    assert!(started.is_err(), "it was started");
+}

@@ -19,11 +19,12 @@ const UNSAFE: [&str; 5] = [
 ];
 
 /// Tests and fixtures that sleep, and why it is not waiting for luck.
-const SLEEPERS: [(&str, &str); 5] = [
+const SLEEPERS: [(&str, &str); 6] = [
     ("sdk-python/tests/test_async.py", "a coroutine that is there to be cancelled"),
     ("sdk-python/tests/test_crew.py", "polls a condition of another thread, with a deadline"),
     ("sdk-python/tests/test_process.py", "plugins that are there to hang"),
     ("tests/benches/src/sample.rs", "the same pause after every start that is measured"),
+    ("tests/benches/src/supervise/failover.rs", "the same pause before calls as before kills"),
     ("tests/benches/src/supervise/idle.rs", "the time for which idle plugins are watched"),
 ];
 

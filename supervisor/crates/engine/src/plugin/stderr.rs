@@ -33,8 +33,7 @@ const LINES_PER_SECOND: u32 = 1_000;
 const LINES_BURST: u32 = 10_000;
 /// Bytes per second in the long run, and at once: some forty times what is logged of lines of usual
 /// length. Without it a plugin that writes as fast as it can keeps two processors busy, its own and
-/// the one that drains it, and its neighbours wait for both. With it, draining a flood takes less than
-/// a hundredth of one.
+/// the one that drains it, and its neighbours wait for both (`tests/benches/run --only neighbour`).
 const BYTES_PER_SECOND: u32 = 4 << 20;
 const BYTES_BURST: u32 = 256 << 10;
 /// The longest pause at a time, so that the end of the process is not missed for long.

@@ -60,6 +60,7 @@ pub use quantity::{QuantityError, parse_duration, parse_size};
 pub use read::parse;
 pub use resolve::{Reason, Resolution, Unresolved, resolve};
 pub use schema::Schema;
+pub use suggest::nearest;
 pub use supervision::{ExitRule, Health, IgnoredCancel, Restart, StartMode, Supervision};
 
 /// The name of the manifest file in a plugin's directory.

@@ -4,10 +4,7 @@
 const MAX_LENGTH: usize = 40;
 
 /// The allowed word nearest to `word`, if it is near enough to be a slip.
-pub(crate) fn nearest<'w>(
-    word: &str,
-    allowed: impl IntoIterator<Item = &'w str>,
-) -> Option<&'w str> {
+pub fn nearest<'w>(word: &str, allowed: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     if word.is_empty() || word.len() > MAX_LENGTH {
         return None;
     }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use plugbay_manifest::Manifest;
+use plugbay_manifest::{Manifest, nearest};
 use plugbay_protocol::handshake::{Hello, Peer};
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -175,41 +175,6 @@ impl Directory {
 
     /// The known name that is closest to `wanted`, if one is close.
     fn similar(&self, wanted: &str) -> Option<String> {
-        let distances = self.entries.keys().map(|name| (distance(name, wanted), name));
-        let (distance, name) = distances.min()?;
-        (distance <= 2 && distance < wanted.len()).then(|| name.to_string())
-    }
-}
-
-/// Edits between two words (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
-    for (line, a) in one.chars().enumerate() {
-        let mut diagonal = line;
-        let mut left = line + 1;
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (b, cell) in other.chars().zip(row.iter_mut().skip(1)) {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = *cell;
-            left = replaced.min(left + 1).min(diagonal + 1);
-            *cell = left;
-        }
-    }
-    row.last().copied().unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn distances_count_edits() {
-        assert_eq!(distance("words", "words"), 0);
-        assert_eq!(distance("words", "word"), 1);
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("abc", ""), 3);
+        nearest(wanted, self.entries.keys().map(|name| &**name)).map(str::to_owned)
     }
 }

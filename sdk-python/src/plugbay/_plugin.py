@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # what `signal` wraps, without its enums
 import os
 import sys
 
@@ -139,7 +140,10 @@ class Plugin:
         """Serve the host on standard input and output, until it is done with us.
 
         From here on a fatal signal, such as a host's that finds us hanging,
-        leaves the stack of every thread on standard error.
+        leaves the stack of every thread on standard error, and an interrupt ends
+        the process at once. Python's own way with one, ``KeyboardInterrupt``,
+        waits for the next byte from the host if it comes just before a read; a
+        handler of your own for ``SIGINT`` is left as it is.
         """
         import faulthandler  # noqa: PLC0415 - of no use to who only imports us
 
@@ -152,10 +156,8 @@ class Plugin:
                 f"{self.name} is a Plugbay plugin and waits for a host on standard input; "
                 f"to call it: plugbay call {os.path.dirname(sys.argv[0]) or '.'} METHOD\n"
             )
-        try:
-            self.session(claim(), _abandon).serve()
-        except KeyboardInterrupt:
-            sys.exit(130)
+        _die_at_interrupts()
+        self.session(claim(), _abandon).serve()
 
     def session(self, channel: Any, abandon: Callable[[int], None]) -> Session:
         """Begin a session over ``channel``: for ``run``, and for hosts in memory."""
@@ -214,6 +216,15 @@ class Plugin:
         else:
             said = "".join(f" {name}={value!r}" for name, value in fields.items())
             sys.stderr.write(f"{level} {message}{said}\n")
+
+
+def _die_at_interrupts() -> None:
+    if _signal.getsignal(_signal.SIGINT) is not _signal.default_int_handler:
+        return
+    try:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    except ValueError:  # this is not the main thread; whose signals they are knows better
+        pass
 
 
 def _run_hooks(

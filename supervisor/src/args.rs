@@ -1,13 +1,17 @@
 //! What the user typed: verbs, flags and their spelling. No side effects and no meaning beyond one
 //! word at a time; what the flags of `run` mean together is decided in `grants`.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+mod run;
+
+pub(crate) use run::{FileWords, FilterWord, LimitWords, ReachWords, Run};
+
 use crate::{
     exit,
-    spelling::{self, Bound, EnvWord, Input, NetWord},
+    spelling::{self, Input},
 };
 
 /// Sealed plugins in any language, called like functions.
@@ -132,148 +136,6 @@ pub(crate) struct Call {
     /// Show on stderr what was enforced, and what the plugin logs
     #[arg(short, long)]
     pub(crate) verbose: bool,
-}
-
-/// Run one command in a sandbox that denies everything not granted
-///
-/// Standard streams are passed through untouched, signals are forwarded, and the command's own exit
-/// status is ours. Nothing of the environment is inherited but a short list of harmless names.
-/// System programs and libraries can be read and executed unless --bare is given; homes, /root,
-/// /var and the secrets of /etc cannot. The command's interpreter is found through symlinks,
-/// shebangs, virtual environments and version managers, and granted by itself.
-#[derive(Debug, Args)]
-#[command(
-    override_usage = "plugbay run [OPTIONS] -- CMD [ARG]...",
-    // The last one counts, so that what is told to a person can be added to what was typed.
-    args_override_self = true,
-    after_help = "Examples:\n  \
-        plugbay run --read . -- git log --oneline\n  \
-        plugbay run --write . --memory 4GiB --wall 10m -- cargo build --offline\n  \
-        plugbay run --read . --net 443 --env TOKEN -- python3 fetch.py\n  \
-        plugbay run --report report.json -- sh -c 'cat /etc/shadow'"
-)]
-pub(crate) struct Run {
-    /// The command and its arguments
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        value_name = "CMD",
-        value_hint = ValueHint::CommandWithArguments
-    )]
-    pub(crate) command: Vec<OsString>,
-
-    #[command(flatten)]
-    pub(crate) files: FileWords,
-
-    #[command(flatten)]
-    pub(crate) reach: ReachWords,
-
-    #[command(flatten)]
-    pub(crate) limits: LimitWords,
-
-    /// Directory to run in [default: the current one if it is granted, else /tmp]
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Sandbox")]
-    pub(crate) workdir: Option<PathBuf>,
-
-    /// What must hold for the command to start at all
-    #[arg(long, value_enum, default_value_t, help_heading = "Sandbox")]
-    pub(crate) level: LevelWord,
-
-    /// Which system calls are allowed
-    #[arg(long, value_enum, default_value_t, help_heading = "Sandbox")]
-    pub(crate) profile: ProfileWord,
-
-    /// Watch every reach for a file or an address and tell what of it was not granted; slower, and
-    /// only advice
-    #[arg(long, help_heading = "Output")]
-    pub(crate) explain: bool,
-
-    /// Write command, grants, enforcement, resource use and cause of death to FILE, as JSON
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
-    pub(crate) report: Option<PathBuf>,
-
-    /// Show on stderr what was granted and enforced, before the command's own output
-    #[arg(short, long, conflicts_with = "quiet", help_heading = "Output")]
-    pub(crate) verbose: bool,
-
-    /// Say nothing about a limit or signal that ended the command
-    #[arg(short, long, help_heading = "Output")]
-    pub(crate) quiet: bool,
-}
-
-/// Files opened to the command.
-#[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Files")]
-pub(crate) struct FileWords {
-    /// Let it read this file or directory (repeatable)
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
-    pub(crate) read: Vec<PathBuf>,
-
-    /// Let it read, execute and change this file or directory (repeatable)
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
-    pub(crate) write: Vec<PathBuf>,
-
-    /// Let it read and execute this file or directory (repeatable)
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
-    pub(crate) exec: Vec<PathBuf>,
-
-    /// Do not grant the system's programs and libraries
-    #[arg(long)]
-    pub(crate) bare: bool,
-}
-
-/// What the command can reach, and what reaches it.
-#[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Network and environment")]
-pub(crate) struct ReachWords {
-    /// none, loopback, full, PORT, HOST:PORT or listen:PORT (repeatable) [default: none]
-    #[arg(long, value_name = "NET")]
-    pub(crate) net: Vec<NetWord>,
-
-    /// Let it connect to this unix socket (repeatable)
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
-    pub(crate) unix: Vec<PathBuf>,
-
-    /// Pass a variable on, or set it (repeatable)
-    #[arg(long, value_name = "NAME[=VALUE]")]
-    pub(crate) env: Vec<EnvWord>,
-}
-
-/// Limits; what is not named keeps its default.
-#[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Limits (each can be `none`)")]
-pub(crate) struct LimitWords {
-    /// Memory of all its processes [default: 1GiB]
-    #[arg(long, value_name = "SIZE", value_parser = Bound::size)]
-    pub(crate) memory: Option<Bound<u64>>,
-
-    /// Processes and threads [default: 512]
-    #[arg(long, value_name = "N", value_parser = Bound::count)]
-    pub(crate) pids: Option<Bound<u64>>,
-
-    /// Share of the processors, in cores, such as 1.5 [default: none]
-    #[arg(long, value_name = "CORES", value_parser = Bound::cores)]
-    pub(crate) cpu: Option<Bound<u64>>,
-
-    /// Processor time of one process [default: none]
-    #[arg(long, value_name = "DURATION", value_parser = Bound::duration)]
-    pub(crate) cpu_time: Option<Bound<Duration>>,
-
-    /// Wall clock time [default: none]
-    #[arg(long, value_name = "DURATION", value_parser = Bound::duration)]
-    pub(crate) wall: Option<Bound<Duration>>,
-
-    /// Open descriptors of one process [default: 1024]
-    #[arg(long, value_name = "N", value_parser = Bound::count)]
-    pub(crate) open_files: Option<Bound<u64>>,
-
-    /// Largest file it may write [default: none]
-    #[arg(long, value_name = "SIZE", value_parser = Bound::size)]
-    pub(crate) file_size: Option<Bound<u64>>,
-
-    /// Size of its private /tmp, which cannot be unlimited [default: 256MiB]
-    #[arg(long, value_name = "SIZE", value_parser = spelling::size)]
-    pub(crate) tmp_size: Option<u64>,
 }
 
 /// List the plugins that can be called by name
@@ -543,16 +405,6 @@ pub(crate) enum HistoryWord {
     Ends,
     /// Which states it was in
     States,
-}
-
-/// `--profile`, spelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum ProfileWord {
-    /// What ordinary programs need
-    #[default]
-    Default,
-    /// For builds and tests: also scheduling calls, and ptrace of own children
-    Ci,
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ fn every_flag_of_run_is_there() {
         "tmp-size",
         "workdir",
         "level",
-        "profile",
+        "filter",
         "bare",
         "report",
         "quiet",
@@ -231,12 +231,11 @@ fn help_of_run() {
           --tmp-size <SIZE>      Size of its private /tmp, which cannot be unlimited [default: 256MiB]
 
     Sandbox:
-          --workdir <DIR>      Directory to run in [default: the current one if it is granted, else
-                               /tmp]
-          --level <LEVEL>      What must hold for the command to start at all [default: standard]
-                               [possible values: strict, standard, none]
-          --profile <PROFILE>  Which system calls are allowed [default: default] [possible values:
-                               default, ci]
+          --workdir <DIR>    Directory to run in [default: the current one if it is granted, else /tmp]
+          --level <LEVEL>    What must hold for the command to start at all [default: standard]
+                             [possible values: strict, standard, none]
+          --filter <FILTER>  Which system calls are allowed [default: default] [possible values:
+                             default, ci]
 
     Output:
           --explain        Watch every reach for a file or an address and tell what of it was not

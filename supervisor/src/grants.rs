@@ -14,7 +14,7 @@ use plugbay_sandbox::{
 };
 
 use crate::{
-    args::{FileWords, LevelWord, LimitWords, ProfileWord, ReachWords, Run},
+    args::{FileWords, FilterWord, LevelWord, LimitWords, ReachWords, Run},
     failure::Failure,
     spelling::{EnvWord, NetWord},
 };
@@ -66,8 +66,8 @@ pub(crate) fn understand(typed: &Run, world: &World<'_>) -> Result<Grants, Failu
         unix_sockets: sockets(&typed.reach, world)?,
         env: typed.reach.env.iter().map(variable).collect(),
         limits: limits(&typed.limits),
-        level: level(typed.level),
-        profile: profile(typed.profile),
+        level: level(typed.level.unwrap_or_default()),
+        profile: filter(typed.filter.unwrap_or_default()),
         files,
         workdir,
     })
@@ -173,10 +173,10 @@ pub(crate) fn level(word: LevelWord) -> Level {
     }
 }
 
-fn profile(word: ProfileWord) -> Profile {
+fn filter(word: FilterWord) -> Profile {
     match word {
-        ProfileWord::Default => Profile::Default,
-        ProfileWord::Ci => Profile::Ci,
+        FilterWord::Default => Profile::Default,
+        FilterWord::Ci => Profile::Ci,
     }
 }
 

@@ -159,7 +159,7 @@ fn where_a_sandbox_outside_listens_refusals_hold_and_nobody_claims_to_watch() {
     let inner = env.binaries().path("plugbay");
     let report = env.directory("reports", Setting::User.uid()).join("inner.json");
     let outer = words(&format!(
-        "--explain --exec {} --write {} --profile ci",
+        "--explain --exec {} --write {} --filter ci",
         inner.parent().unwrap().display(),
         env.root().display()
     ));

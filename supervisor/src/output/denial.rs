@@ -88,8 +88,8 @@ pub(crate) fn flag(fix: &Fix) -> String {
         Fix::Network(NetworkMode::Full) => "--net full".to_owned(),
         Fix::Connect(port) => format!("--net {port}"),
         Fix::Listen(port) => format!("--net listen:{port}"),
-        Fix::Profile(Profile::Default) => "--profile default".to_owned(),
-        Fix::Profile(Profile::Ci) => "--profile ci".to_owned(),
+        Fix::Profile(Profile::Default) => "--filter default".to_owned(),
+        Fix::Profile(Profile::Ci) => "--filter ci".to_owned(),
         Fix::File { path, access } => {
             let name = match access {
                 Access::Read => "--read",

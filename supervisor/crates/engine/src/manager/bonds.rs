@@ -152,7 +152,7 @@ impl Bonds {
     pub(crate) fn tie(groups: &[Group], plugs: &mut Plugs) -> Self {
         let mut bonds = Self::default();
         for (name, plug) in plugs.iter().filter(|(_, plug)| plug.refused.is_none()) {
-            for (need, asked) in &plug.entry.manifest.dependencies.plugins {
+            for (need, asked) in &plug.edition().manifest().dependencies.plugins {
                 let edge = Edge::new(rule(asked.on_loss), asked.grace);
                 bonds.edges.insert((name.clone(), need.as_str().into()), edge);
             }

@@ -20,13 +20,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     bonds::{self, Group},
     directory::{Command, Directory, Entry, Route, Used},
+    edition::Edition,
     errand::Waiting,
     event,
     history::History,
     host::{Host, News},
     launch::{Kitchen, Recipe},
     ledger::{Ledger, Share},
-    method::Catalog,
     plug::Plug,
     service::{Caller, Desk, Methods},
     status::Muster,
@@ -364,7 +364,7 @@ impl HostBuilder {
         let recipe = Recipe {
             manifest: manifest.clone(),
             place,
-            config: config.clone(),
+            config,
             counters: counters.clone(),
         };
         let mut policy = recipe.policy();
@@ -372,22 +372,20 @@ impl HostBuilder {
             tune(&mut policy);
         }
         let slot = Slot::new(recipe.rules(policy, self.drain), Needs::Met);
-        let (sender, route) = watch::channel(Route::nowhere(slot.state()));
-        let (catalog, waiting) = (Catalog::new(&manifest), Waiting::new(&manifest));
+        let edition = Arc::new(Edition::new(slot.generation(), recipe));
+        let (sender, route) = watch::channel(Route::nowhere(slot.state(), edition.clone()));
+        let waiting = Waiting::new(&manifest);
         let entry = Entry {
             name,
-            manifest,
-            config,
             route,
             counters,
-            catalog,
             history: History::default(),
             ledger: ledger.clone(),
             share: Share::new(clock::now()),
             waiting,
             used: Used::new(clock::now()),
         };
-        Plug::new(Arc::new(entry), recipe, slot, sender, refused)
+        Plug::new(Arc::new(entry), edition, slot, sender, refused)
     }
 }
 

@@ -194,7 +194,7 @@ impl<'h> CallBuilder<'h> {
     async fn run(mut self) -> Result<Reply, CallError> {
         let (directory, plugin, method) = (self.directory, self.plugin, self.method);
         let entry = directory.find(plugin, method)?;
-        let idle = self.idle.unwrap_or_else(|| entry.manifest.call_timeout(method));
+        let idle = self.idle.unwrap_or_else(|| entry.edition().manifest().call_timeout(method));
         let luggage = Luggage::of(mem::take(&mut self.uploads));
         let params = self.take_params()?;
         let (errand, listening) = self.errand(params.as_deref(), &luggage);

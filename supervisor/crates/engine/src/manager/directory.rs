@@ -12,17 +12,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use plugbay_manifest::{Manifest, nearest};
+use plugbay_manifest::nearest;
 use plugbay_protocol::handshake::{Hello, Peer};
-use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    edition::Edition,
     errand::Waiting,
     history::History,
     ledger::{Ledger, Share},
-    method::Catalog,
     service::Methods,
     status::PluginStatus,
 };
@@ -44,13 +43,15 @@ pub(crate) struct Route {
     pub(crate) hello: Option<Arc<Hello>>,
     /// Why it is in this state.
     pub(crate) reason: Arc<str>,
+    /// The generation that answers, or would.
+    pub(crate) edition: Arc<Edition>,
 }
 
 impl Route {
     /// Before anything is started.
-    pub(crate) fn nowhere(state: State) -> Self {
+    pub(crate) fn nowhere(state: State, edition: Arc<Edition>) -> Self {
         let (sessions, reason) = (Arc::new([]), "".into());
-        Self { state, newest: None, sessions, hello: None, reason }
+        Self { state, newest: None, sessions, hello: None, reason, edition }
     }
 
     /// Whom to call: of those that did not turn this call away before, the one with the fewest
@@ -78,17 +79,21 @@ impl Route {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) name: Arc<str>,
-    pub(crate) manifest: Arc<Manifest>,
-    pub(crate) config: Option<Box<RawValue>>,
     pub(crate) route: watch::Receiver<Route>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) catalog: Catalog,
     pub(crate) history: History,
     pub(crate) ledger: Ledger,
     /// What of its calls goes into the ledger.
     pub(crate) share: Share,
     pub(crate) waiting: Waiting,
     pub(crate) used: Used,
+}
+
+impl Entry {
+    /// The generation that answers, or would.
+    pub(crate) fn edition(&self) -> Arc<Edition> {
+        self.route.borrow().edition.clone()
+    }
 }
 
 /// When a plugin was called last. Written by every call, read now and then.

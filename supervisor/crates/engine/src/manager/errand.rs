@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     directory::{Command, Directory, Entry, Route},
+    edition::Edition,
     method::Method,
     report::{CallMetadata, CallReport, Course},
 };
@@ -114,6 +115,9 @@ impl<'a> Errand<'a> {
         let mut lost: Option<CallError> = None;
         loop {
             if let Some(session) = pick(course.entry, &passed) {
+                if session.label.generation != course.edition.generation {
+                    self.check_again(course).map_err(|error| lost.take().unwrap_or(error))?;
+                }
                 let outcome = self.attempt(&session, course, idle, until).await;
                 let failed = |kind| CallError::new(self.plugin, self.method, kind);
                 match outcome {
@@ -175,7 +179,7 @@ impl<'a> Errand<'a> {
         };
         course.seen = clock::now();
         let (verdict, outcome) = match outcome {
-            Ok(result) => match self.check_result(course.entry, method, &result) {
+            Ok(result) => match self.check_result(&course.edition, method, &result) {
                 Ok(()) => (Verdict::Good, Ok(result)),
                 Err(kind) => (Verdict::Bad, Err(Setback::Final(kind))),
             },
@@ -234,27 +238,37 @@ impl<'a> Errand<'a> {
     }
 
     /// What can be known to be wrong without asking the plugin.
-    pub(crate) fn check(&self, entry: &Entry) -> Result<Arc<Method>, CallError> {
-        if let Some(method) = entry.catalog.known(self.method) {
+    pub(crate) fn check(&self, entry: &Entry) -> Result<(Arc<Edition>, Arc<Method>), CallError> {
+        let edition = entry.edition();
+        let manifest = edition.manifest();
+        if let Some(method) = edition.catalog.known(self.method) {
             if method.checks_params
-                && let Some(spec) = entry.manifest.methods.get(self.method)
+                && let Some(spec) = manifest.methods.get(self.method)
             {
                 self.check_params(spec)?;
             }
-            return Ok(method);
+            return Ok((edition, method));
         }
         let route = entry.route.borrow();
         let known: Vec<String> = match &route.hello {
-            _ if entry.catalog.is_declared() => entry.manifest.methods.keys().cloned().collect(),
+            _ if edition.catalog.is_declared() => manifest.methods.keys().cloned().collect(),
             Some(hello) => hello.methods.clone(),
             None => Vec::new(),
         };
         let said = known.iter().any(|name| name == self.method)
             || (known.is_empty() && !words::is_reserved(self.method));
         if said {
-            return Ok(entry.catalog.undeclared(self.method, !route.sessions.is_empty()));
+            let method = edition.catalog.undeclared(self.method, !route.sessions.is_empty());
+            drop(route);
+            return Ok((edition, method));
         }
         Err(CallError::new(self.plugin, self.method, CallErrorKind::UnknownMethod { known }))
+    }
+
+    /// The generation that it was checked against is not the one that answers now.
+    fn check_again(&self, course: &mut Course<'_>) -> Result<(), CallError> {
+        (course.edition, course.method) = self.check(course.entry)?;
+        Ok(())
     }
 
     /// The parameters are read only for a method that declares what they must be. Those with streams
@@ -276,7 +290,7 @@ impl<'a> Errand<'a> {
     /// is not all there yet.
     fn check_result(
         &self,
-        entry: &Entry,
+        edition: &Edition,
         method: &Method,
         result: &RawValue,
     ) -> Result<(), CallErrorKind> {
@@ -284,7 +298,7 @@ impl<'a> Errand<'a> {
         if streams || !method.checks_result {
             return Ok(());
         }
-        let Some(spec) = entry.manifest.methods.get(self.method) else { return Ok(()) };
+        let Some(spec) = edition.manifest().methods.get(self.method) else { return Ok(()) };
         serde_json::from_str::<Value>(result.get())
             .map_err(|error| error.to_string())
             .and_then(|result| spec.validate_result(&result).map_err(|all| all.join("; ")))
@@ -394,7 +408,7 @@ struct Wait<'w> {
 async fn hope(directory: &Directory, entry: &Entry, wait: Wait<'_>) -> Result<(), CallErrorKind> {
     let mut route = entry.route.clone();
     let begun = clock::now();
-    let patience = wait.idle.max(entry.manifest.supervision.start_timeout);
+    let patience = wait.idle.max(entry.edition().manifest().supervision.start_timeout);
     let patience = begun.checked_add(patience).map_or(wait.until, |due| due.min(wait.until));
     loop {
         let seen = route.borrow_and_update().clone();

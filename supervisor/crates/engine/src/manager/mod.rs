@@ -15,6 +15,7 @@ mod bonds;
 mod builder;
 mod call;
 mod directory;
+mod edition;
 mod errand;
 mod event;
 mod history;

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     directory::{Entry, Route},
-    launch::Recipe,
+    edition::Edition,
     status::{Counts, InstanceStatus, PluginStatus, Stay},
 };
 use crate::{
@@ -40,7 +40,6 @@ const STAYS_KEPT: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Plug {
     pub(crate) entry: Arc<Entry>,
-    pub(crate) recipe: Recipe,
     pub(crate) slot: Slot,
     /// What it depends on.
     pub(crate) needs: Vec<Arc<str>>,
@@ -53,6 +52,7 @@ pub(crate) struct Plug {
     /// How its start with the host went so far, if it is one of those.
     pub(crate) enlisted: Option<Enlisted>,
     route: watch::Sender<Route>,
+    edition: Arc<Edition>,
     seats: BTreeMap<InstanceId, Seat>,
     /// What was enforced on the process that was started last.
     enforcement: Option<Arc<Enforcement>>,
@@ -91,23 +91,23 @@ impl Plug {
     /// A plugin that does not run yet.
     pub(crate) fn new(
         entry: Arc<Entry>,
-        recipe: Recipe,
+        edition: Arc<Edition>,
         slot: Slot,
         route: watch::Sender<Route>,
         refused: Option<String>,
     ) -> Self {
         let first = Stay { state: slot.state().name(), since: clock::wall(), why: "".into() };
-        let needs = entry.manifest.dependencies.plugins.keys();
+        let needs = edition.manifest().dependencies.plugins.keys();
         Self {
             needs: needs.map(|name| name.as_str().into()).collect(),
             needed_by: Vec::new(),
             lacks: Vec::new(),
             entry,
-            recipe,
             slot,
             refused,
             enlisted: None,
             route,
+            edition,
             seats: BTreeMap::new(),
             enforcement: None,
             denied: Tally::default(),
@@ -116,9 +116,14 @@ impl Plug {
         }
     }
 
+    /// The generation that is started.
+    pub(crate) fn edition(&self) -> &Arc<Edition> {
+        &self.edition
+    }
+
     /// Whether it is started before it is called.
     pub(crate) fn is_eager(&self) -> bool {
-        self.entry.manifest.supervision.start == StartMode::Eager
+        self.edition().manifest().supervision.start == StartMode::Eager
     }
 
     /// Who an instance of it is.
@@ -328,7 +333,7 @@ impl Plug {
         self.seats.values().for_each(|seat| denials.absorb(&seat.denied));
         PluginStatus {
             name: self.entry.name.clone(),
-            version: self.entry.manifest.plugin.version.to_string(),
+            version: self.edition().manifest().plugin.version.to_string(),
             state: self.slot.state().name(),
             since: now.map_or(SystemTime::UNIX_EPOCH, |stay| stay.since),
             reason: route.reason.clone(),
@@ -343,7 +348,7 @@ impl Plug {
             last_death: self.deaths.back().cloned(),
             enforcement: self.enforcement.clone(),
             denials,
-            open_circuits: self.entry.catalog.refused(),
+            open_circuits: self.edition().catalog.refused(),
             counts: Counts::of(&self.entry.counters),
             stays: self.stays.iter().cloned().collect(),
         }

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use super::{
     directory::{Directory, Entry},
+    edition::Edition,
     errand::Errand,
     method::Method,
 };
@@ -172,6 +173,8 @@ impl Notes {
 #[derive(Debug)]
 pub(crate) struct Course<'c> {
     pub(crate) entry: &'c Entry,
+    /// The generation that it was checked against.
+    pub(crate) edition: Arc<Edition>,
     pub(crate) method: Arc<Method>,
     pub(crate) notes: Notes,
     /// When the clock was last looked at.
@@ -188,10 +191,10 @@ impl<'c> Course<'c> {
         started: Instant,
     ) -> Result<Self, CallError> {
         let entry = directory.find(errand.plugin, errand.method)?;
-        let method = errand.check(entry)?;
+        let (edition, method) = errand.check(entry)?;
         entry.used.note(started);
         let notes = Notes::new(started);
-        Ok(Self { entry, method, notes, seen: started, errand, ended: false })
+        Ok(Self { entry, edition, method, notes, seen: started, errand, ended: false })
     }
 
     /// It has an outcome.

@@ -122,7 +122,7 @@ fn config(directory: &Directory, question: &Question) -> Answer {
     }
     let wanted: Option<Wanted> = read(question.params.as_deref())?;
     let entry = directory.entries.get(&question.caller.plugin);
-    let Some(config) = entry.and_then(|entry| entry.config.clone()) else {
+    let Some(config) = entry.and_then(|entry| entry.edition().recipe.config.clone()) else {
         return Ok(RawValue::NULL.to_owned());
     };
     match wanted.and_then(|wanted| wanted.key) {
@@ -155,7 +155,7 @@ async fn forward(directory: &Directory, question: Question) -> Result<Served, Er
     }
     let asker = directory.entries.get(&question.caller.plugin);
     let granted = asker.is_some_and(|asker| {
-        asker.manifest.dependencies.plugins.contains_key(wanted.plugin.as_str())
+        asker.edition().manifest().dependencies.plugins.contains_key(wanted.plugin.as_str())
     });
     if !granted {
         let grant = format!("[dependencies] {} = \"*\"", wanted.plugin);
@@ -169,7 +169,7 @@ async fn forward(directory: &Directory, question: Question) -> Result<Served, Er
     errand.trace = &trace;
     let told = |error: CallError| error.to_error_object();
     let callee = directory.find(&wanted.plugin, &wanted.method).map_err(told)?;
-    let idle = callee.manifest.call_timeout(&wanted.method);
+    let idle = callee.edition().manifest().call_timeout(&wanted.method);
     let luggage = Luggage::of(question.streams.into_iter().map(|intake| intake.relay(idle)));
     errand.luggage = Some(&luggage);
     let result = errand.run(directory).await.map_err(told)?;

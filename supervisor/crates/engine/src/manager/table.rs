@@ -257,7 +257,7 @@ impl Table {
         death.denials = plug.denied_to(death.instance);
         let death = Arc::new(death);
         plug.died(death.clone());
-        let version = plug.entry.manifest.plugin.version.to_string();
+        let version = plug.edition().manifest().plugin.version.to_string();
         self.kitchen.ledger.died(name, &version, &death);
         self.tell(name, Some(death.instance), EventKind::Died(death));
         self.carry_out(name, decided);
@@ -432,7 +432,7 @@ impl Table {
             reason: plug.deaths().next_back().map(|death| death.cause.token()),
             lane: self.lane,
         };
-        let plan = plug.recipe.plan(&self.kitchen, occasion);
+        let plan = plug.edition().recipe.plan(&self.kitchen, occasion);
         let (orders, taken) = mpsc::channel(ORDERS);
         plug.seat(instance, orders);
         let reporter = Reporter { label, sender: self.reporter.clone() };

@@ -8,12 +8,12 @@ use std::{
     time::Duration,
 };
 
-use plugbay_manifest::{Manifest, Package, Skipped, discover};
+use plugbay_manifest::{Package, Skipped, discover};
 use plugbay_protocol::{ErrorObject, handshake::Peer};
 use plugbay_sandbox::{FileGrant, Level};
 use semver::Version;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, value::to_raw_value};
+use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -25,8 +25,9 @@ use super::{
     event,
     history::History,
     host::{Host, News},
-    launch::{Kitchen, Recipe},
+    launch::Kitchen,
     ledger::{Ledger, Share},
+    mould::{Cast, Mould},
     plug::Plug,
     service::{Caller, Desk, Methods},
     status::Muster,
@@ -42,7 +43,7 @@ use crate::{
     },
     link::{Launcher, keeper::Keeper},
     log::{LogRecord, LogSink},
-    plugin::{Counters, gate::Gate, grants::Place},
+    plugin::{Counters, gate::Gate},
 };
 
 /// Commands that can be under way to the table.
@@ -54,9 +55,7 @@ pub struct HostBuilder {
     roots: Vec<PathBuf>,
     packages: Vec<Package>,
     keeper: Option<PathBuf>,
-    configs: BTreeMap<String, Value>,
-    grants: BTreeMap<String, Vec<FileGrant>>,
-    level: Level,
+    mould: Mould,
     sink: LogSink,
     store: Option<PathBuf>,
     methods: Methods,
@@ -64,8 +63,6 @@ pub struct HostBuilder {
     eager: bool,
     groups: Vec<Group>,
     required: Vec<String>,
-    drain: Option<Duration>,
-    tune: Option<fn(&mut Policy)>,
     environment: Option<Vec<(OsString, OsString)>>,
     name: Peer,
     python_sdk: Option<PathBuf>,
@@ -78,9 +75,7 @@ impl HostBuilder {
             roots: Vec::new(),
             packages: Vec::new(),
             keeper: None,
-            configs: BTreeMap::new(),
-            grants: BTreeMap::new(),
-            level: Level::default(),
+            mould: Mould::default(),
             sink: LogSink::default(),
             store: None,
             methods: Methods::default(),
@@ -88,8 +83,6 @@ impl HostBuilder {
             eager: true,
             groups: Vec::new(),
             required: Vec::new(),
-            drain: None,
-            tune: None,
             environment: None,
             name: Peer {
                 name: "plugbay".to_owned(),
@@ -118,21 +111,21 @@ impl HostBuilder {
     /// that does not fit makes the plugin `failed`, with the reason.
     #[must_use]
     pub fn config(mut self, plugin: impl Into<String>, config: Value) -> Self {
-        self.configs.insert(plugin.into(), config);
+        self.mould.configs.insert(plugin.into(), config);
         self
     }
 
     /// Opens a file or directory to a plugin, beyond what its manifest asks for.
     #[must_use]
     pub fn grant(mut self, plugin: impl Into<String>, grant: FileGrant) -> Self {
-        self.grants.entry(plugin.into()).or_default().push(grant);
+        self.mould.grants.entry(plugin.into()).or_default().push(grant);
         self
     }
 
     /// What must hold for a plugin to start at all.
     #[must_use]
     pub fn level(mut self, level: Level) -> Self {
-        self.level = level;
+        self.mould.level = level;
         self
     }
 
@@ -170,14 +163,14 @@ impl HostBuilder {
     /// says.
     #[must_use]
     pub fn drain(mut self, drain: Duration) -> Self {
-        self.drain = Some(drain);
+        self.mould.drain = Some(drain);
         self
     }
 
     /// Changes the restart policy of every plugin, after what its manifest says.
     #[must_use]
     pub fn restart_policy(mut self, tune: fn(&mut Policy)) -> Self {
-        self.tune = Some(tune);
+        self.mould.tune = Some(tune);
         self
     }
 
@@ -275,7 +268,8 @@ impl HostBuilder {
                 return Err(StartError::DuplicatePlugin(package.manifest.plugin.name.to_string()));
             }
         }
-        let spoken_of = self.configs.keys().chain(self.grants.keys()).chain(&self.required);
+        let spoken_of =
+            self.mould.configs.keys().chain(self.mould.grants.keys()).chain(&self.required);
         if let Some(stranger) = spoken_of.into_iter().find(|name| !names.contains(name.as_str())) {
             return Err(StartError::NotThere(stranger.clone()));
         }
@@ -285,19 +279,20 @@ impl HostBuilder {
     }
 
     fn open(
-        self,
+        mut self,
         packages: Vec<Package>,
         skipped: Vec<Skipped>,
         launcher: Arc<dyn Launcher>,
     ) -> Host {
         let environment = self.environment.clone().unwrap_or_else(|| std::env::vars_os().collect());
+        self.mould.home = home(&environment);
         let unresolved = unresolved(&packages);
         let ledger = self.ledger();
         let plugs: BTreeMap<Arc<str>, Plug> = packages
             .into_iter()
             .map(|package| {
                 let reason = unresolved.get(package.manifest.plugin.name.as_str()).cloned();
-                let plug = self.plug(package, home(&environment), reason, &ledger);
+                let plug = self.plug(package, reason, &ledger);
                 (plug.entry.name.clone(), plug)
             })
             .collect();
@@ -308,6 +303,7 @@ impl HostBuilder {
             commands,
             methods: self.methods,
             host: self.name,
+            mould: self.mould,
             required: self.required.iter().map(|name| name.as_str().into()).collect(),
             closing: CancellationToken::new(),
         });
@@ -340,38 +336,12 @@ impl HostBuilder {
         file.map_or_else(Ledger::default, |file| Ledger::open(file, name, version))
     }
 
-    fn plug(
-        &self,
-        package: Package,
-        home: Option<PathBuf>,
-        unresolved: Option<String>,
-        ledger: &Ledger,
-    ) -> Plug {
-        let manifest = Arc::new(package.manifest);
-        let name: Arc<str> = manifest.plugin.name.as_str().into();
-        let given = self.configs.get(&*name).cloned();
-        let (config, refused) = match configured(&manifest, given) {
-            Ok(config) => (Some(config), unresolved),
-            Err(reason) => (None, unresolved.or(Some(reason))),
-        };
+    fn plug(&self, package: Package, unresolved: Option<String>, ledger: &Ledger) -> Plug {
         let counters = Arc::new(Counters::default());
-        let place = Place {
-            dir: package.dir,
-            home,
-            extra: self.grants.get(&*name).cloned().unwrap_or_default(),
-            level: self.level,
-        };
-        let recipe = Recipe {
-            manifest: manifest.clone(),
-            place,
-            config,
-            counters: counters.clone(),
-        };
-        let mut policy = recipe.policy();
-        if let Some(tune) = self.tune {
-            tune(&mut policy);
-        }
-        let slot = Slot::new(recipe.rules(policy, self.drain), Needs::Met);
+        let Cast { recipe, rules, unfit } = self.mould.cast(package, None, counters.clone());
+        let manifest = recipe.manifest.clone();
+        let name: Arc<str> = manifest.plugin.name.as_str().into();
+        let slot = Slot::new(rules, Needs::Met);
         let edition = Arc::new(Edition::new(slot.generation(), recipe));
         let (sender, route) = watch::channel(Route::nowhere(slot.state(), edition.clone()));
         let waiting = Waiting::new(&manifest);
@@ -385,7 +355,7 @@ impl HostBuilder {
             waiting,
             used: Used::new(clock::now()),
         };
-        Plug::new(Arc::new(entry), edition, slot, sender, refused)
+        Plug::new(Arc::new(entry), edition, slot, sender, unresolved.or(unfit))
     }
 }
 
@@ -413,18 +383,6 @@ fn unresolved(packages: &[Package]) -> HashMap<String, String> {
     let resolution = plugbay_manifest::resolve(&version, manifests);
     let reasons = resolution.unresolved.into_iter();
     reasons.map(|bad| (bad.name.to_string(), bad.reason.to_string())).collect()
-}
-
-/// The configuration with its defaults filled in, or why it does not fit.
-fn configured(
-    manifest: &Manifest,
-    given: Option<Value>,
-) -> Result<Box<serde_json::value::RawValue>, String> {
-    let given = given.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
-    let config = manifest
-        .validate_config(&given)
-        .map_err(|problems| format!("its configuration does not fit: {}", problems.join("; ")))?;
-    to_raw_value(&config).map_err(|error| error.to_string())
 }
 
 fn home(environment: &[(OsString, OsString)]) -> Option<PathBuf> {

@@ -23,6 +23,7 @@ mod host;
 mod launch;
 mod ledger;
 mod method;
+mod mould;
 mod needs;
 mod plug;
 mod report;

@@ -303,7 +303,6 @@ impl HostBuilder {
             commands,
             methods: self.methods,
             host: self.name,
-            mould: self.mould,
             required: self.required.iter().map(|name| name.as_str().into()).collect(),
             closing: CancellationToken::new(),
         });

@@ -22,7 +22,6 @@ use super::{
     errand::Waiting,
     history::History,
     ledger::{Ledger, Share},
-    mould::Mould,
     service::Methods,
     status::PluginStatus,
 };
@@ -153,7 +152,6 @@ pub(crate) struct Directory {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) methods: Methods,
     pub(crate) host: Peer,
-    pub(crate) mould: Mould,
     /// The plugins without which the host is not ready.
     pub(crate) required: Vec<Arc<str>>,
     /// Set when the host goes down.

@@ -140,6 +140,12 @@ impl<'r> Field<'r> {
         self.report.add(&self.value.span(), complaint);
     }
 
+    /// Reports something wrong with this value at another place, such as its key.
+    pub(crate) fn wrong_at(&self, span: &Range<usize>, message: String, allowed: &str) {
+        let (key, allowed) = (self.key.clone(), Some(allowed.to_owned()));
+        self.report.add(span, Complaint { key, message, allowed, suggestion: None });
+    }
+
     /// Reports something wrong with a part of this value.
     pub(crate) fn wrong_within(&self, span: &Range<usize>, message: String) {
         let complaint = Complaint { key: self.key.clone(), message, ..Complaint::default() };

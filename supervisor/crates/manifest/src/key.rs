@@ -1,5 +1,5 @@
-//! Every key of `plugin.toml` in one list: the reader takes its allowed words from here, and a
-//! test holds `docs/manifest.md` to it.
+//! Every key of `plugin.toml` and `plugbay.toml` in one list each: the reader takes its allowed words
+//! from here, and tests hold `docs/manifest.md` and `docs/ci.md` to them.
 
 /// One table of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,6 +216,49 @@ pub const TABLES: [Table; 13] = [
     HEALTH,
     EVENTS,
 ];
+
+/// `[run.NAME]` of `plugbay.toml`
+pub(crate) const PROFILE: Table = Table {
+    name: "run.NAME",
+    keys: &[
+        key("extends", "name of a profile", Described("stands alone")),
+        key("command", "text, or list of texts", Described("what is typed")),
+        key("workdir", "path", Value("\".\"")),
+        key("tools", "list of toolchains", Value("[]")),
+        key("read", "list of paths", Value("[]")),
+        key("write", "list of paths", Value("[]")),
+        key("exec", "list of paths", Value("[]")),
+        key("bare", "true or false", Value("false")),
+        key("network", "`none`, `loopback`, `full`, or list of destinations", Value("\"none\"")),
+        key("hosts", "list of hosts with ports", Value("[]")),
+        key("unix", "list of paths", Value("[]")),
+        key("env", "list of variables", Value("[]")),
+        key("limits", "table", Described("see below")),
+        key("level", "`strict`, `standard` or `none`", Value("\"standard\"")),
+        key("filter", "`default` or `ci`", Value("\"default\"")),
+        key("truncate_output", "true or false", Value("false")),
+        key("fail_on_denial", "true or false", Value("false")),
+    ],
+};
+
+/// `[run.NAME.limits]` of `plugbay.toml`; each but `tmp_size` can be `"none"`.
+pub(crate) const PROFILE_LIMITS: Table = Table {
+    name: "run.NAME.limits",
+    keys: &[
+        key("memory", "size", Value("\"1GiB\"")),
+        key("cpu", "number of cores", Value("\"none\"")),
+        key("cpu_time", "duration", Value("\"none\"")),
+        key("wall", "duration", Value("\"none\"")),
+        key("pids", "count", Value("512")),
+        key("open_files", "count", Value("1024")),
+        key("file_size", "size", Value("\"none\"")),
+        key("tmp_size", "size", Value("\"256MiB\"")),
+        key("output", "size", Value("\"none\"")),
+    ],
+};
+
+/// Every table of `plugbay.toml`, in the order of the reference.
+pub const PROFILE_TABLES: [Table; 2] = [PROFILE, PROFILE_LIMITS];
 
 /// The names that may stand at the top of the file.
 pub(crate) const TOP: [&str; 9] = [

@@ -36,6 +36,7 @@ mod name;
 mod neutral;
 mod package;
 mod permission;
+mod profile;
 mod quantity;
 mod read;
 mod report;
@@ -56,6 +57,10 @@ pub use permission::{
     SystemCalls,
 };
 pub use plugbay_protocol::Framing;
+pub use profile::{
+    BUILT_IN, Cap, PROFILES_NAME, Profile, ProfileLevel, ProfileLimits, ProfileNetwork, Profiles,
+    Tool,
+};
 pub use quantity::{QuantityError, parse_duration, parse_size};
 pub use read::parse;
 pub use resolve::{Reason, Resolution, Unresolved, resolve};

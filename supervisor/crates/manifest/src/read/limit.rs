@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Less memory than this starts no program; the number is surely missing its unit.
-const LEAST_MEMORY: u64 = 1 << 20;
+pub(super) const LEAST_MEMORY: u64 = 1 << 20;
 /// A handshake with grants and a schema or two must fit.
 const LEAST_FRAME: u64 = 64 << 10;
 const CPU_RULE: &str = "a number of cores from 0.01 to 1024, as 0.5 or 2";
@@ -48,7 +48,7 @@ fn read_frame(field: &Field<'_>) -> Option<u64> {
 }
 
 /// A number of cores, in thousandths.
-fn read_cpu(field: &Field<'_>) -> Option<u64> {
+pub(super) fn read_cpu(field: &Field<'_>) -> Option<u64> {
     let value = field.value.get_ref();
     let integer = value.as_integer().filter(|integer| integer.radix() == 10);
     let Some(text) =

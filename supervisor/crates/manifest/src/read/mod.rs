@@ -10,6 +10,7 @@ mod limit;
 mod method;
 mod permission;
 mod plugin;
+pub(crate) mod profile;
 mod runtime;
 mod schema;
 mod supervision;
@@ -58,6 +59,15 @@ pub(crate) fn parse_beside(
     file: &Path,
     files: &dyn Files,
 ) -> Result<Manifest, ManifestError> {
+    document(text, file, |root| read(root, files))
+}
+
+/// Reads a document in full or not at all.
+fn document<T>(
+    text: &str,
+    file: &Path,
+    read: impl FnOnce(&Section<'_>) -> Option<T>,
+) -> Result<T, ManifestError> {
     if text.len() > MAX_BYTES {
         let message = format!("the file has {} bytes; at most {MAX_BYTES} are read", text.len());
         return Err(ManifestError::whole(file, message));
@@ -70,13 +80,10 @@ pub(crate) fn parse_beside(
         report.add(&error.span().unwrap_or(0..0), Complaint { message, ..Complaint::default() });
     }
     // Half a file that is no TOML would only be reported as full of missing keys.
-    let manifest = if errors.is_empty() {
-        read(&Section::root(&report, document.get_ref()), files)
-    } else {
-        None
-    };
-    match manifest {
-        Some(manifest) if report.is_clean() => Ok(manifest),
+    let value =
+        if errors.is_empty() { read(&Section::root(&report, document.get_ref())) } else { None };
+    match value {
+        Some(value) if report.is_clean() => Ok(value),
         _ => Err(report.into_error(file)),
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 const NETWORK_RULE: &str = "false, true, or a list of destinations";
-const DESTINATION_RULE: &str =
+pub(super) const DESTINATION_RULE: &str =
     "PORT as 443, \"HOST:PORT\" as \"db.example:5432\", or \"listen:PORT\"; ports are 1 to 65535";
 const FILESYSTEM_RULE: &str =
     "\"none\", \"read-only\", or a table { read = [...], write = [...], exec = [...] }";
@@ -47,7 +47,7 @@ fn read_network(field: &Field<'_>) -> Option<NetworkPermission> {
     Some(if grants.is_empty() { NetworkPermission::None } else { NetworkPermission::Only(grants) })
 }
 
-fn read_destination(field: &Field<'_>) -> Option<NetworkGrant> {
+pub(super) fn read_destination(field: &Field<'_>) -> Option<NetworkGrant> {
     if field.value.get_ref().is_integer() {
         let port = field.count(1..=65535)?;
         return u16::try_from(port).ok().map(|port| NetworkGrant::Connect { host: None, port });
@@ -137,7 +137,7 @@ fn read_path(field: &Field<'_>) -> Option<GrantPath> {
 }
 
 /// The meaning of a path; `None` when it is empty, climbs with `..` or names another user's home.
-fn parse_path(text: &str) -> Option<GrantPath> {
+pub(super) fn parse_path(text: &str) -> Option<GrantPath> {
     let below = |prefix: &str| {
         let rest = text.strip_prefix(prefix)?;
         (rest.is_empty() || rest.starts_with('/')).then(|| rest.trim_start_matches('/'))
@@ -170,7 +170,7 @@ fn plain(text: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-fn read_env(field: &Field<'_>) -> Option<Vec<EnvGrant>> {
+pub(super) fn read_env(field: &Field<'_>) -> Option<Vec<EnvGrant>> {
     let fields = field.list("a list of variables")?;
     Some(fields.iter().filter_map(read_variable).collect())
 }

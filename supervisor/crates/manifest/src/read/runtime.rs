@@ -31,7 +31,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Runtime> {
 }
 
 /// A command line, split without a shell, or the words themselves.
-fn read_command(field: &Field<'_>) -> Option<Vec<String>> {
+pub(super) fn read_command(field: &Field<'_>) -> Option<Vec<String>> {
     let words = match field.value.get_ref().as_str() {
         Some(line) => command::split(line)
             .map_err(|error| field.wrong(error.to_string(), COMMAND_RULE))

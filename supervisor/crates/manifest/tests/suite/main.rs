@@ -9,6 +9,7 @@ mod discovery;
 mod error;
 mod hostile;
 mod parse;
+mod profile;
 mod reference;
 
 use std::path::Path;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use plugbay_sandbox::{
-    Access, Base, EnvGrant, FileGrant, Level, Limits, Network, NetworkMode, Profile,
+    Access, Base, EnvGrant, FileGrant, HostGrant, Level, Limits, Network, NetworkMode, Profile,
 };
 
 use crate::{
@@ -122,7 +122,7 @@ fn network(words: &[NetWord]) -> Result<Network, Failure> {
             }
             NetWord::Host(host, port) => {
                 network.connect.insert(*port);
-                network.hosts.insert(host.clone());
+                network.hosts.insert(HostGrant { host: host.clone(), port: *port });
                 NetworkMode::Ports
             }
             NetWord::Listen(port) => {
@@ -294,7 +294,10 @@ mod tests {
         assert_eq!(network.mode, NetworkMode::Ports);
         assert_eq!(network.connect, [443, 5432].into());
         assert_eq!(network.listen, [8080].into());
-        assert_eq!(network.hosts, ["db.example.org".to_owned()].into());
+        assert_eq!(
+            network.hosts,
+            [HostGrant { host: "db.example.org".to_owned(), port: 5432 }].into()
+        );
     }
 
     #[test]

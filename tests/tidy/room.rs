@@ -4,12 +4,13 @@
 use crate::{catches, code::has_word, hold, source::Source, told};
 
 /// Which of our crates each one may depend on. What is not listed is forbidden.
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     ("plugbay-protocol", &[]),
     ("plugbay-sandbox", &[]),
     ("plugbay-keeper", &["plugbay-sandbox"]),
     ("plugbay-manifest", &["plugbay-protocol"]),
     ("plugbay-store", &[]),
+    ("plugbay-broker", &["plugbay-sandbox"]),
     (
         "plugbay-engine",
         &[

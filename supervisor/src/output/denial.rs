@@ -83,7 +83,9 @@ impl Shown {
 /// A fix as a flag of `run`.
 pub(crate) fn flag(fix: &Fix) -> String {
     match fix {
-        Fix::Network(NetworkMode::None | NetworkMode::Ports) => "--net none".to_owned(),
+        Fix::Network(NetworkMode::None | NetworkMode::Hosts | NetworkMode::Ports) => {
+            "--net none".to_owned()
+        }
         Fix::Network(NetworkMode::Loopback) => "--net loopback".to_owned(),
         Fix::Network(NetworkMode::Full) => "--net full".to_owned(),
         Fix::Connect(port) => format!("--net {port}"),

@@ -48,6 +48,10 @@ fn flags(spec: &Spec) -> Vec<String> {
         NetworkMode::None => {}
         NetworkMode::Loopback => flag("--net", "loopback".to_owned()),
         NetworkMode::Full => flag("--net", "full".to_owned()),
+        NetworkMode::Hosts => {
+            let hosts = spec.network.hosts.iter();
+            hosts.for_each(|grant| flag("--net", format!("{}:{}", grant.host, grant.port)));
+        }
         NetworkMode::Ports => {
             spec.network.connect.iter().for_each(|port| flag("--net", port.to_string()));
         }

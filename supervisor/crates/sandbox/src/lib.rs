@@ -38,4 +38,6 @@ pub use limit::{Held, Hit, Holder, Limit};
 pub use machine::Machine;
 pub use plan::{PlanError, Rung};
 pub use record::{Failure, Stage};
-pub use spec::{Access, Base, FileGrant, Level, Limits, Network, NetworkMode, Profile, Spec};
+pub use spec::{
+    Access, Base, FileGrant, HostGrant, Level, Limits, Network, NetworkMode, Profile, Spec,
+};

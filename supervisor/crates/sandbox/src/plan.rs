@@ -170,13 +170,14 @@ pub(crate) fn plan(
         rung,
         strict: spec.level == Level::Strict,
         namespaces,
-        loopback: rung != Rung::Bare && spec.network.mode == NetworkMode::Loopback,
+        loopback: rung != Rung::Bare
+            && matches!(spec.network.mode, NetworkMode::Loopback | NetworkMode::Hosts),
         identity,
         view: (sealed && rung != Rung::Bare).then(|| view::compose(spec, &machine.base)),
         landlock: (sealed && machine.landlock_abi > 0).then(|| landlock(spec, machine, rung)),
         filter: sealed.then(|| Variant {
             profile: spec.profile,
-            network: spec.network.mode,
+            network: filtered(spec.network.mode),
             ipc_namespace: rung != Rung::Bare,
             listen: may_listen(spec),
         }),
@@ -213,7 +214,8 @@ fn check_paths(spec: &Spec) -> Result<(), PlanError> {
 /// The spec as far as this rung can hold it: an own loopback takes a network namespace. Without one
 /// there is no network at all, since the only loopback there is would be the host's.
 fn narrowed(spec: &Spec, rung: Rung) -> Cow<'_, Spec> {
-    if rung != Rung::Bare || spec.network.mode != NetworkMode::Loopback {
+    let own = matches!(spec.network.mode, NetworkMode::Loopback | NetworkMode::Hosts);
+    if rung != Rung::Bare || !own {
         return Cow::Borrowed(spec);
     }
     let mut spec = spec.clone();
@@ -225,8 +227,13 @@ fn may_listen(spec: &Spec) -> bool {
     match spec.network.mode {
         NetworkMode::None => false,
         NetworkMode::Ports => !spec.network.listen.is_empty(),
-        NetworkMode::Loopback | NetworkMode::Full => true,
+        NetworkMode::Loopback | NetworkMode::Hosts | NetworkMode::Full => true,
     }
+}
+
+/// What the filter sees of a mode: the way out to named hosts leads over the own loopback.
+fn filtered(mode: NetworkMode) -> NetworkMode {
+    if mode == NetworkMode::Hosts { NetworkMode::Loopback } else { mode }
 }
 
 fn namespaces(rung: Rung, network: NetworkMode) -> i32 {
@@ -263,7 +270,7 @@ fn landlock(spec: &Spec, machine: &Machine, rung: Rung) -> LandlockPlan {
             spec.network.connect.iter().copied().collect(),
             spec.network.listen.iter().copied().collect(),
         )),
-        NetworkMode::Loopback | NetworkMode::Full => None,
+        NetworkMode::Loopback | NetworkMode::Hosts | NetworkMode::Full => None,
     };
     LandlockPlan {
         abi: machine.landlock_abi,

@@ -104,9 +104,17 @@ pub struct Network {
     pub connect: BTreeSet<u16>,
     /// TCP ports that may be listened on.
     pub listen: BTreeSet<u16>,
-    /// The hosts that the user named with a port (`HOST:PORT`). The port is in `connect`; that the
-    /// host itself cannot be held is reported.
-    pub hosts: BTreeSet<String>,
+    /// The hosts that may be connected to; they count only in [`NetworkMode::Hosts`].
+    pub hosts: BTreeSet<HostGrant>,
+}
+
+/// Hosts at one port.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct HostGrant {
+    /// A name, `*.` and a name, an address, a block of addresses, or `*`. Read by the broker.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
 }
 
 /// The network modes, from least to most.
@@ -120,6 +128,8 @@ pub enum NetworkMode {
     None,
     /// An own loopback, unreachable from outside.
     Loopback,
+    /// An own loopback, and from there through a broker to the named hosts.
+    Hosts,
     /// The host's network, TCP to and on the named ports only.
     Ports,
     /// The host's network without filter.

@@ -151,7 +151,7 @@ fn is_below(at: &str, grants: &[FileGrant], sockets: &[PathBuf]) -> bool {
 /// Whether a mode uses the host's network stack.
 pub(crate) fn shares_network(mode: NetworkMode) -> bool {
     match mode {
-        NetworkMode::None | NetworkMode::Loopback => false,
+        NetworkMode::None | NetworkMode::Loopback | NetworkMode::Hosts => false,
         NetworkMode::Ports | NetworkMode::Full => true,
     }
 }
@@ -200,6 +200,10 @@ fn identity_steps(steps: &mut Vec<Step>, network: NetworkMode) {
     file("/etc/group", "nogroup:x:65534:\n");
     if !shares_network(network) {
         file("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n");
+    }
+    if network == NetworkMode::Hosts {
+        // The broker's, which knows the granted names.
+        file("/etc/resolv.conf", "nameserver 127.0.0.1\noptions timeout:2 attempts:2\n");
     }
 }
 

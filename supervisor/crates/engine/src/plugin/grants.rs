@@ -10,7 +10,9 @@ use plugbay_manifest::{
     FilesystemPermission, GrantPath, Manifest, NetworkGrant, NetworkPermission, SystemCalls,
 };
 use plugbay_protocol::handshake::Grants;
-use plugbay_sandbox::{Access, FileGrant, Level, Limits, Network, NetworkMode, Profile, Spec};
+use plugbay_sandbox::{
+    Access, FileGrant, HostGrant, Level, Limits, Network, NetworkMode, Profile, Spec,
+};
 
 /// A command that was found: which program with which arguments, and what it needs to run at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +121,8 @@ fn network(permission: &NetworkPermission) -> Network {
                 match grant {
                     NetworkGrant::Connect { host, port } => {
                         network.connect.insert(*port);
-                        network.hosts.extend(host.clone());
+                        let host = host.clone().map(|host| HostGrant { host, port: *port });
+                        network.hosts.extend(host);
                     }
                     NetworkGrant::Listen { port } => {
                         network.listen.insert(*port);
@@ -152,7 +155,10 @@ pub(crate) fn told(spec: &Spec, manifest: &Manifest, host: Vec<String>) -> Grant
     let network = match (&spec.network.mode, &manifest.permissions.network) {
         (_, NetworkPermission::Only(list)) => list.iter().map(ToString::to_string).collect(),
         (NetworkMode::Full, _) => vec!["full".to_owned()],
-        (NetworkMode::None | NetworkMode::Loopback | NetworkMode::Ports, _) => Vec::new(),
+        (
+            NetworkMode::None | NetworkMode::Loopback | NetworkMode::Hosts | NetworkMode::Ports,
+            _,
+        ) => Vec::new(),
     };
     Grants {
         read: paths(Access::Read),

@@ -197,13 +197,13 @@ fn landlock_files(abi: u32) -> (Status, String) {
 fn landlock_network(spec: &Spec, abi: u32) -> (Status, String) {
     let network = &spec.network;
     match (network.mode, abi) {
-        (NetworkMode::Loopback | NetworkMode::Full, _) => {
+        (NetworkMode::Loopback | NetworkMode::Hosts | NetworkMode::Full, _) => {
             (Status::NotWanted, "TCP ports are not restricted in this network mode".to_owned())
         }
         (_, 0) => no_landlock(),
         (_, 1..=3) => (Status::Absent, format!("ABI {abi} has no TCP rules (needs 4, Linux 6.7)")),
         _ if !network.hosts.is_empty() => {
-            let hosts: Vec<&str> = network.hosts.iter().map(String::as_str).collect();
+            let hosts: Vec<&str> = network.hosts.iter().map(|grant| grant.host.as_str()).collect();
             let hosts = hosts.join(", ");
             (
                 Status::Partial,

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::spec::FileGrant;
+use crate::spec::{FileGrant, HostGrant};
 
 fn machine(uid: u32, admin: bool, landlock_abi: u32) -> Machine {
     Machine {
@@ -85,7 +85,7 @@ fn a_host_with_a_port_is_reported_as_partial() {
     let mut spec = unlimited();
     spec.network.mode = NetworkMode::Ports;
     spec.network.connect.insert(443);
-    spec.network.hosts.insert("example.org:443".to_owned());
+    spec.network.hosts.insert(HostGrant { host: "example.org".to_owned(), port: 443 });
     let plan = plan(&spec, &machine(0, true, 7), Rung::Root, "").unwrap();
     assert_eq!(status(&plan, Layer::LandlockNetwork), Status::Partial);
     assert_eq!(status(&plan, Layer::NetworkNamespace), Status::NotWanted);

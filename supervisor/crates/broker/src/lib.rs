@@ -1,0 +1,20 @@
+//! The only way out of a sealed process's empty network: a proxy that knows which hosts were granted.
+//!
+//! ```text
+//! process ─► listeners inside its own network namespace ─(descriptors passed out)─► broker ─► the host
+//!              proxy (CONNECT, HTTP, SOCKS5), granted ports, names                    judge, resolve, pin
+//! ```
+//! `rules`, `host`, `address`, `hello`, `request`, `socks` and `names` are pure and read hostile bytes;
+//! This crate knows nothing of plugins or of the engine.
+
+pub mod address;
+mod bytes;
+pub mod hello;
+pub mod host;
+pub mod names;
+pub mod request;
+pub mod rules;
+pub mod socks;
+
+pub use host::{Host, HostError};
+pub use rules::{Pattern, PatternError, Rules, RulesError};

@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 mod run;
 
-pub(crate) use run::{FileWords, FilterWord, LimitWords, ReachWords, Run};
+pub(crate) use run::{FileWords, LimitWords, ReachWords, Run};
 
 use crate::{
     exit,

@@ -231,11 +231,12 @@ fn help_of_run() {
           --tmp-size <SIZE>      Size of its private /tmp, which cannot be unlimited [default: 256MiB]
 
     Sandbox:
-          --workdir <DIR>    Directory to run in [default: the current one if it is granted, else /tmp]
-          --level <LEVEL>    What must hold for the command to start at all [default: standard]
-                             [possible values: strict, standard, none]
-          --filter <FILTER>  Which system calls are allowed [default: default] [possible values:
-                             default, ci]
+          --workdir <DIR>   Directory to run in [default: the current one if it is granted, else /tmp]
+          --level <LEVEL>   What must hold for the command to start at all [default: standard] [possible
+                            values: strict, standard, none]
+          --filter <CALLS>  Which system calls are allowed: default, ci (also tracing and scheduling of
+                            its own children), or only these: names of calls, and of many such as
+                            @python [default: default]
 
     Output:
           --explain        Watch every reach for a file or an address and tell what of it was not

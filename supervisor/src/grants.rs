@@ -10,13 +10,14 @@ use std::{
 };
 
 use plugbay_sandbox::{
-    Access, Base, EnvGrant, FileGrant, HostGrant, Level, Limits, Network, NetworkMode, Profile,
+    Access, Base, Calls, EnvGrant, FileGrant, HostGrant, Level, Limits, Network, NetworkMode,
+    Profile,
 };
 
 use crate::{
-    args::{FileWords, FilterWord, LevelWord, LimitWords, ReachWords, Run},
+    args::{FileWords, LevelWord, LimitWords, ReachWords, Run},
     failure::Failure,
-    spelling::{EnvWord, NetWord},
+    spelling::{EnvWord, FilterWord, NetWord},
 };
 
 /// What must be known of the world to understand the words.
@@ -67,7 +68,7 @@ pub(crate) fn understand(typed: &Run, world: &World<'_>) -> Result<Grants, Failu
         env: typed.reach.env.iter().map(variable).collect(),
         limits: limits(&typed.limits),
         level: level(typed.level.unwrap_or_default()),
-        profile: filter(typed.filter.unwrap_or_default()),
+        profile: filter(&typed.filter)?,
         files,
         workdir,
     })
@@ -173,11 +174,28 @@ pub(crate) fn level(word: LevelWord) -> Level {
     }
 }
 
-fn filter(word: FilterWord) -> Profile {
-    match word {
-        FilterWord::Default => Profile::Default,
-        FilterWord::Ci => Profile::Ci,
+/// The filter profile: the last one named counts, and calls add up to the list of a strict one.
+fn filter(words: &[FilterWord]) -> Result<Profile, Failure> {
+    let named = words.iter().rposition(|word| !matches!(word, FilterWord::Call(_)));
+    match (named.and_then(|at| words.get(at)), words.last()) {
+        (_, Some(FilterWord::Call(_))) => {
+            let list = words.iter().skip(named.map_or(0, |at| at.saturating_add(1)));
+            list_of(list.filter_map(FilterWord::call))
+        }
+        (Some(FilterWord::Ci), _) => Ok(Profile::Ci),
+        _ => Ok(Profile::Default),
     }
+}
+
+/// A strict filter that allows what a list names.
+pub(crate) fn list_of<'w>(words: impl IntoIterator<Item = &'w str>) -> Result<Profile, Failure> {
+    Calls::of(words).map(Profile::Strict).map_err(|error| {
+        let nearest = plugbay_manifest::nearest(&error.0, Calls::vocabulary());
+        let guess = nearest.map_or_else(String::new, |word| format!("did you mean `{word}`? "));
+        Failure::usage(format!("--filter: {error}")).hint(format!(
+            "{guess}give default, ci, or a list that `plugbay learn` wrote, such as @python,accept4"
+        ))
+    })
 }
 
 /// Where the command runs: where it was told to, or here if here is granted, or in `/tmp`.
@@ -319,6 +337,31 @@ mod tests {
         assert_eq!(limits.cpu_milli, Some(500));
         assert_eq!(limits.wall, Some(std::time::Duration::from_secs(120)));
         assert_eq!(limits.open_files, Limits::default().open_files);
+    }
+
+    #[test]
+    fn the_last_filter_counts_and_calls_add_up() {
+        let profile = |flags: &[&str]| meant(flags).unwrap().profile;
+        let list = |words: &[&str]| Profile::Strict(Calls::of(words.iter().copied()).unwrap());
+        assert_eq!(profile(&[]), Profile::Default);
+        assert_eq!(profile(&["--filter", "default", "--filter", "ci"]), Profile::Ci);
+        assert_eq!(profile(&["--filter", "@python,socket"]), list(&["@python", "socket"]));
+        let added = ["--filter", "ci", "--filter", "@python", "--filter", "socket"];
+        assert_eq!(profile(&added), list(&["@python", "socket"]));
+        assert_eq!(profile(&["--filter", "@python,default"]), Profile::Default);
+    }
+
+    #[test]
+    fn a_slip_in_a_list_of_calls_is_named() {
+        let told = |word| {
+            let failure = meant(&["--filter", word]).unwrap_err();
+            format!("{}\n{}", failure.message, failure.hint.unwrap())
+        };
+        insta::assert_snapshot!(told("@pyhton"), @"
+        --filter: `@pyhton` is neither a system call nor a group of them
+        did you mean `@python`? give default, ci, or a list that `plugbay learn` wrote, such as @python,accept4
+        ");
+        assert!(told("strict").contains("such as @python"));
     }
 
     #[test]

@@ -43,6 +43,37 @@ pub(crate) fn input(text: &str) -> Result<Input, String> {
     }
 }
 
+/// A word of `--filter`: a profile, or a part of the list of a strict one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum FilterWord {
+    /// What ordinary programs need.
+    Default,
+    /// For builds and tests: also scheduling calls, and ptrace of own children.
+    Ci,
+    /// A call, or many of them such as `@python`.
+    Call(String),
+}
+
+impl FilterWord {
+    /// The word of a list.
+    pub(crate) fn call(&self) -> Option<&str> {
+        match self {
+            Self::Call(word) => Some(word),
+            Self::Default | Self::Ci => None,
+        }
+    }
+}
+
+impl From<&str> for FilterWord {
+    fn from(text: &str) -> Self {
+        match text {
+            "default" => Self::Default,
+            "ci" => Self::Ci,
+            word => Self::Call(word.to_owned()),
+        }
+    }
+}
+
 /// A limit as typed: `none`, or a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bound<T> {

@@ -2,10 +2,10 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{Args, ValueEnum, ValueHint};
+use clap::{Args, ValueHint};
 
 use super::LevelWord;
-use crate::spelling::{self, Bound, EnvWord, NetWord};
+use crate::spelling::{self, Bound, EnvWord, FilterWord, NetWord};
 
 /// Run one command in a sandbox that denies everything not granted
 ///
@@ -53,9 +53,10 @@ pub(crate) struct Run {
     #[arg(long, value_enum, help_heading = "Sandbox")]
     pub(crate) level: Option<LevelWord>,
 
-    /// Which system calls are allowed [default: default]
-    #[arg(long, value_enum, help_heading = "Sandbox")]
-    pub(crate) filter: Option<FilterWord>,
+    /// Which system calls are allowed: default, ci (also tracing and scheduling of its own
+    /// children), or only these: names of calls, and of many such as @python [default: default]
+    #[arg(long, value_name = "CALLS", value_delimiter = ',', help_heading = "Sandbox")]
+    pub(crate) filter: Vec<FilterWord>,
 
     /// Watch every reach for a file or an address and tell what of it was not granted; slower, and
     /// only advice
@@ -148,14 +149,4 @@ pub(crate) struct LimitWords {
     /// Size of its private /tmp, which cannot be unlimited [default: 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = spelling::size)]
     pub(crate) tmp_size: Option<u64>,
-}
-
-/// `--filter`, spelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum FilterWord {
-    /// What ordinary programs need
-    #[default]
-    Default,
-    /// For builds and tests: also scheduling calls, and ptrace of own children
-    Ci,
 }

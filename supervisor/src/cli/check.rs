@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use plugbay_manifest::{
-    FilesystemPermission, GrantPath, ManifestError, NetworkPermission, Package,
+    FilesystemPermission, GrantPath, ManifestError, NetworkPermission, Package, SystemCalls,
 };
+use plugbay_sandbox::Calls;
 use semver::Version;
 use serde::Serialize;
 
@@ -113,6 +114,7 @@ fn examine(package: &Package) -> Vec<Finding> {
             findings.extend(paths.iter().filter_map(|path| granted(package, &key, path)));
         }
     }
+    findings.extend(calls(&permissions.system_calls));
     let warn = |key, message: &str| Finding::new(Severity::Warning, key, message.to_owned());
     if permissions.network == NetworkPermission::Full {
         findings.push(warn("permissions.network", "asks for the whole network; name ports"));
@@ -141,6 +143,16 @@ fn command(package: &Package) -> Vec<Finding> {
         Ok(_) => Vec::new(),
         Err(error) => vec![Finding::new(Severity::Error, "runtime.command", error.to_string())],
     }
+}
+
+/// Whether the filter knows the calls of a strict list.
+fn calls(asked: &SystemCalls) -> Option<Finding> {
+    let SystemCalls::Only(words) = asked else { return None };
+    let error = Calls::of(words.iter().map(String::as_str)).err()?;
+    let nearest = plugbay_manifest::nearest(&error.0, Calls::vocabulary());
+    let guess = nearest.map_or_else(String::new, |word| format!("; did you mean `{word}`?"));
+    let message = format!("{error}{guess}");
+    Some(Finding::new(Severity::Error, "permissions.system_calls", message))
 }
 
 /// Whether a path that is asked for is there, and is where it says.

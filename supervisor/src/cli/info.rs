@@ -145,7 +145,7 @@ fn permissions(manifest: &Manifest) -> Vec<Row> {
             }
         }
     }
-    rows.push(("system calls", permissions.system_calls.as_str().to_owned()));
+    rows.push(("system calls", permissions.system_calls.to_string()));
     if !permissions.env.is_empty() {
         // Names only: a value may be a secret.
         let names: Vec<&str> = permissions.env.iter().map(|it| it.name.as_str()).collect();

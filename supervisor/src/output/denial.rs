@@ -92,6 +92,10 @@ pub(crate) fn flag(fix: &Fix) -> String {
         Fix::Listen(port) => format!("--net listen:{port}"),
         Fix::Profile(Profile::Default) => "--filter default".to_owned(),
         Fix::Profile(Profile::Ci) => "--filter ci".to_owned(),
+        Fix::Profile(Profile::Strict(calls)) => {
+            format!("--filter {}", calls.names().collect::<Vec<_>>().join(","))
+        }
+        Fix::Call(call) => format!("--filter {call}"),
         Fix::File { path, access } => {
             let name = match access {
                 Access::Read => "--read",
@@ -119,6 +123,8 @@ fn manifest(fix: &Fix) -> Option<String> {
         Fix::Listen(port) => Some(format!("[permissions] network = [\"listen:{port}\"]")),
         Fix::Profile(Profile::Default) => Some("[permissions] system_calls = \"default\"".into()),
         Fix::Profile(Profile::Ci) => Some("[permissions] system_calls = \"ci\"".to_owned()),
+        Fix::Profile(Profile::Strict(_)) => None,
+        Fix::Call(call) => Some(format!("[permissions] system_calls = [\"{call}\"]")),
         Fix::File { path, access } => {
             let key = match access {
                 Access::Read => "read",
@@ -217,6 +223,7 @@ mod tests {
             line(Fix::Network(NetworkMode::Full)),
             line(Fix::Connect(443)),
             line(Fix::Profile(Profile::Ci)),
+            line(Fix::Call("accept4".to_owned())),
             line(Fix::File { path: "/a \"b\"".into(), access: Access::Write }),
             line(Fix::Limit(Limit::Memory, 1 << 30)),
             line(Fix::Limit(Limit::Wall, 1)),
@@ -224,6 +231,7 @@ mod tests {
         [permissions] network = true
         [permissions] network = [443]
         [permissions] system_calls = "ci"
+        [permissions] system_calls = ["accept4"]
         [permissions.filesystem] write = ["/a \"b\""]
         [limits] memory = "1GiB"
         "#);

@@ -110,7 +110,7 @@ pub(crate) const PERMISSIONS: Table = Table {
     keys: &[
         key("network", "true, false, or list of destinations", Value("false")),
         key("filesystem", "`none`, `read-only`, or table of paths", Value("\"none\"")),
-        key("system_calls", "`default` or `ci`", Value("\"default\"")),
+        key("system_calls", "`default`, `ci`, or list of calls", Value("\"default\"")),
         key("env", "list of variables", Value("[]")),
     ],
 };
@@ -235,7 +235,7 @@ pub(crate) const PROFILE: Table = Table {
         key("env", "list of variables", Value("[]")),
         key("limits", "table", Described("see below")),
         key("level", "`strict`, `standard` or `none`", Value("\"standard\"")),
-        key("filter", "`default` or `ci`", Value("\"default\"")),
+        key("filter", "`default`, `ci`, or list of calls", Value("\"default\"")),
         key("truncate_output", "true or false", Value("false")),
         key("fail_on_denial", "true or false", Value("false")),
     ],

@@ -18,7 +18,7 @@ pub struct Permissions {
     pub network: NetworkPermission,
     /// Files beyond the plugin's own directory and the system base.
     pub filesystem: FilesystemPermission,
-    /// The system call profile.
+    /// System calls.
     pub system_calls: SystemCalls,
     /// Environment variables.
     pub env: Vec<EnvGrant>,
@@ -157,8 +157,8 @@ impl Serialize for GrantPath {
     }
 }
 
-/// The named system call profile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+/// Which system calls are asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum SystemCalls {
@@ -167,18 +167,17 @@ pub enum SystemCalls {
     Default,
     /// For builds and tests: also scheduling calls and ptrace of own children.
     Ci,
+    /// A list: only these. Names of calls, and of many such as `@python`; which names there are
+    /// is known to the sandbox.
+    Only(Vec<String>),
 }
 
-impl SystemCalls {
-    /// Every profile, the default first.
-    pub const ALL: [Self; 2] = [Self::Default, Self::Ci];
-
-    /// The word for it in `plugin.toml`, and the name of the profile in the sandbox.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
+impl fmt::Display for SystemCalls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Default => "default",
-            Self::Ci => "ci",
+            Self::Default => f.write_str("default"),
+            Self::Ci => f.write_str("ci"),
+            Self::Only(words) => write!(f, "only {}", words.join(", ")),
         }
     }
 }

@@ -79,6 +79,8 @@ pub enum Fix {
     Listen(u16),
     /// Another system call profile.
     Profile(Profile),
+    /// A system call more in the list of a strict filter.
+    Call(String),
     /// A grant of a path.
     File {
         /// Which.

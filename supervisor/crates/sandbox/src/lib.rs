@@ -38,6 +38,7 @@ pub use limit::{Held, Hit, Holder, Limit};
 pub use machine::Machine;
 pub use plan::{PlanError, Rung};
 pub use record::{Failure, Stage};
+pub use seccomp::{Calls, UnknownWord};
 pub use spec::{
     Access, Base, FileGrant, HostGrant, Level, Limits, Network, NetworkMode, Profile, Spec,
 };

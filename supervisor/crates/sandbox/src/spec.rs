@@ -7,6 +7,8 @@ use std::{collections::BTreeSet, ffi::OsString, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::seccomp::Calls;
+
 /// The full description of one sealed process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
@@ -196,4 +198,6 @@ pub enum Profile {
     Default,
     /// For builds and tests: also scheduling calls and ptrace of own children.
     Ci,
+    /// For one program: only the calls that its list names.
+    Strict(Calls),
 }

@@ -11,7 +11,7 @@ use plugbay_manifest::{
 };
 use plugbay_protocol::handshake::Grants;
 use plugbay_sandbox::{
-    Access, FileGrant, HostGrant, Level, Limits, Network, NetworkMode, Profile, Spec,
+    Access, Calls, FileGrant, HostGrant, Level, Limits, Network, NetworkMode, Profile, Spec,
 };
 
 /// A command that was found: which program with which arguments, and what it needs to run at all.
@@ -61,13 +61,20 @@ pub(crate) fn spec(manifest: &Manifest, place: &Place, command: Command) -> Resu
         network: network(&manifest.permissions.network),
         limits: limits(&manifest.limits),
         level: place.level,
-        profile: match manifest.permissions.system_calls {
-            SystemCalls::Ci => Profile::Ci,
-            // A profile that this engine does not know is given the narrowest one.
-            SystemCalls::Default | _ => Profile::Default,
-        },
+        profile: profile(&manifest.permissions.system_calls)?,
         ..Spec::new(command.program)
     })
+}
+
+fn profile(asked: &SystemCalls) -> Result<Profile, String> {
+    match asked {
+        SystemCalls::Ci => Ok(Profile::Ci),
+        SystemCalls::Only(words) => Calls::of(words.iter().map(String::as_str))
+            .map(Profile::Strict)
+            .map_err(|error| format!("permissions.system_calls: {error}")),
+        // A profile that this engine does not know is given the narrowest one.
+        SystemCalls::Default | _ => Ok(Profile::Default),
+    }
 }
 
 fn asked(permission: &FilesystemPermission, place: &Place) -> Result<Vec<FileGrant>, String> {

@@ -20,15 +20,16 @@ const FILESYSTEM_RULE: &str =
     "\"none\", \"read-only\", or a table { read = [...], write = [...], exec = [...] }";
 const PATH_RULE: &str =
     "a path as \"/var/data\", \"~/notes\", \"./data\" or \"$PLUGIN/data\", without `..`";
+const CALLS_RULE: &str = "\"default\", \"ci\", or a list of calls as [\"@python\", \"accept4\"]; \
+     `plugbay learn` writes such a list";
 const ENV_RULE: &str = "\"NAME\" to pass the host's value on, or \"NAME=VALUE\"";
 
 pub(super) fn read(section: &Section<'_>) -> Permissions {
     section.refuse_unknown(&PERMISSIONS.names().collect::<Vec<_>>());
-    let choice = |field: Field<'_>| field.choice(&SystemCalls::ALL, SystemCalls::as_str);
     Permissions {
         network: section.get("network").and_then(|f| read_network(&f)).unwrap_or_default(),
         filesystem: section.get("filesystem").and_then(|f| read_files(&f)).unwrap_or_default(),
-        system_calls: section.get("system_calls").and_then(choice).unwrap_or_default(),
+        system_calls: section.get("system_calls").and_then(|f| read_calls(&f)).unwrap_or_default(),
         env: section.get("env").and_then(|field| read_env(&field)).unwrap_or_default(),
     }
 }
@@ -168,6 +169,44 @@ fn plain(text: &str) -> Option<PathBuf> {
         }
     }
     Some(path)
+}
+
+pub(super) fn read_calls(field: &Field<'_>) -> Option<SystemCalls> {
+    if field.value.get_ref().is_array() {
+        let fields = field.list(CALLS_RULE)?;
+        let mut words: Vec<String> = fields.iter().filter_map(read_call).collect();
+        words.sort();
+        words.dedup();
+        return Some(SystemCalls::Only(words));
+    }
+    match field.value.get_ref().as_str() {
+        Some("default") => Some(SystemCalls::Default),
+        Some("ci") => Some(SystemCalls::Ci),
+        Some(other) => {
+            let nearest = suggest::nearest(other, ["default", "ci"]);
+            field.complain(
+                format!("`{}` is not one of the choices", echo(other)),
+                nearest.map(|word| format!("\"{word}\"")),
+                Some(CALLS_RULE.to_owned()),
+            );
+            None
+        }
+        None => {
+            field.wrong_kind(CALLS_RULE);
+            None
+        }
+    }
+}
+
+fn read_call(field: &Field<'_>) -> Option<String> {
+    let text = field.text()?;
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-');
+    let name = text.strip_prefix('@').unwrap_or(text);
+    let is_name = (1..=64).contains(&name.len()) && name.bytes().all(plain);
+    if !is_name {
+        field.wrong(format!("`{}` is not the name of a system call", echo(text)), CALLS_RULE);
+    }
+    is_name.then(|| text.to_owned())
 }
 
 pub(super) fn read_env(field: &Field<'_>) -> Option<Vec<EnvGrant>> {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use super::{
     limit::{LEAST_MEMORY, read_cpu},
-    permission::{DESTINATION_RULE, parse_path, read_destination, read_env},
+    permission::{DESTINATION_RULE, parse_path, read_calls, read_destination, read_env},
     runtime::read_command,
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     key::{PROFILE, PROFILE_LIMITS},
     name,
     neutral::echo,
-    permission::{GrantPath, NetworkGrant, SystemCalls},
+    permission::{GrantPath, NetworkGrant},
     profile::{
         BUILT_IN, Cap, Profile, ProfileLevel, ProfileLimits, ProfileNetwork, Profiles, Tool,
     },
@@ -111,7 +111,7 @@ fn read(section: &Section<'_>) -> Profile {
         env: get("env").and_then(|field| read_env(&field)).unwrap_or_default(),
         limits: limits.map(|section| read_limits(&section)).unwrap_or_default(),
         level: get("level").and_then(|f| f.choice(&ProfileLevel::ALL, ProfileLevel::as_str)),
-        filter: get("filter").and_then(|f| f.choice(&SystemCalls::ALL, SystemCalls::as_str)),
+        filter: get("filter").and_then(|field| read_calls(&field)),
         truncate_output: flag("truncate_output"),
         fail_on_denial: flag("fail_on_denial"),
     }

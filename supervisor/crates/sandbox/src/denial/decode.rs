@@ -52,8 +52,18 @@ fn fix(name: &str, args: &[u64; 6], variant: &Variant) -> Option<Fix> {
     let passes = |variant: &Variant| {
         seccomp::ruling(variant, name, args).is_ok_and(|ruling| ruling.verdict == Verdict::Allow)
     };
-    if passes(&Variant { profile: Profile::Ci, ..*variant }) {
-        return Some(Fix::Profile(Profile::Ci));
+    match variant.profile {
+        Profile::Default if passes(&Variant { profile: Profile::Ci, ..*variant }) => {
+            return Some(Fix::Profile(Profile::Ci));
+        }
+        Profile::Strict(calls) if !calls.contains(name) => {
+            // Its arguments may need a network beside; the next run tells.
+            let profile = Profile::Strict(calls.and(name));
+            let wide =
+                Variant { profile, network: NetworkMode::Full, ipc_namespace: true, listen: true };
+            return passes(&wide).then(|| Fix::Call(name.to_owned()));
+        }
+        Profile::Default | Profile::Ci | Profile::Strict(_) => {}
     }
     let internet = name == "socket" && matches!(args[0] & 0xffff_ffff, 2 | 10);
     let modes = [NetworkMode::Loopback, NetworkMode::Full];
@@ -66,6 +76,7 @@ fn fix(name: &str, args: &[u64; 6], variant: &Variant) -> Option<Fix> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seccomp::Calls;
 
     const NONE: Variant = Variant {
         profile: Profile::Default,
@@ -108,6 +119,19 @@ mod tests {
         }
         let of_others = refused(&NONE, "setpriority", [0, 1, 5, 0, 0, 0]);
         assert_eq!(of_others.fix, None);
+    }
+
+    #[test]
+    fn what_a_list_does_not_name_is_fixed_by_its_name() {
+        let python = Profile::Strict(Calls::of(["@python"]).unwrap());
+        let strict = Variant { profile: python, ..NONE };
+        let refused = |name: &str| refused(&strict, name, [2, 1, 0, 0, 0, 0]);
+        let link = refused("symlink");
+        assert_eq!((link.rule.as_str(), link.errno), ("not-listed", Some(libc::EPERM)));
+        for name in ["symlink", "socket", "ptrace"] {
+            assert_eq!(refused(name).fix, Some(Fix::Call(name.to_owned())), "{name}");
+        }
+        assert_eq!(refused("mount").fix, None);
     }
 
     #[test]

@@ -13,18 +13,21 @@
 //! Install the filter last, with `no_new_privs` set, and then execute a *path*: the default profile
 //! refuses `execveat` with `AT_EMPTY_PATH`.
 
+mod calls;
 pub(crate) mod constant;
 mod instruction;
 pub mod interpret;
 pub mod policy;
 mod program;
 mod source;
+mod strict;
 pub mod table;
 #[cfg(test)]
 mod tests;
 mod verdict;
 mod verify;
 
+pub use calls::{Calls, UnknownWord};
 pub use instruction::Instruction;
 pub use policy::{PolicyError, Ruling};
 pub use table::Arch;
@@ -103,8 +106,7 @@ pub fn compile_watched(variant: &Variant, watch: Watch) -> Result<Filter, Seccom
 }
 
 fn assemble(arch: Arch, variant: &Variant, watch: Watch) -> Result<Filter, SeccompError> {
-    let policy = policy::of(variant.profile)?;
-    let instructions = program::assemble(arch, &policy.decisions(arch, variant, watch));
+    let instructions = program::assemble(arch, &policy::decisions(arch, variant, watch)?);
     verify(&instructions)?;
     Ok(Filter { instructions })
 }
@@ -118,5 +120,5 @@ pub fn ruling(
     name: &str,
     args: &[u64; 6],
 ) -> Result<Ruling<'static>, SeccompError> {
-    Ok(policy::of(variant.profile)?.ruling(name, args, variant))
+    Ok(policy::ruling(name, args, variant)?)
 }

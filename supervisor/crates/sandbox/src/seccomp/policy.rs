@@ -8,7 +8,7 @@ use std::{
     sync::OnceLock,
 };
 
-use super::{Arch, Variant, Verdict, constant, source, table};
+use super::{Arch, Variant, Verdict, constant, source, strict, table};
 use crate::{denial::Watch, spec::Profile};
 
 /// The profiles' own texts, built in: name and content.
@@ -159,18 +159,69 @@ pub const REACHING: [&str; 33] = [
     "bind",
 ];
 
-/// The policy of a built-in profile, read once per process.
+/// The policy of a built-in profile, read once per process; of a strict one, that of the calls which
+/// its list does not name.
 pub(crate) fn of(profile: Profile) -> Result<&'static Policy, PolicyError> {
     static DEFAULT: OnceLock<Policy> = OnceLock::new();
     static CI: OnceLock<Policy> = OnceLock::new();
     let (cell, name) = match profile {
-        Profile::Default => (&DEFAULT, "default"),
+        Profile::Default | Profile::Strict(_) => (&DEFAULT, "default"),
         Profile::Ci => (&CI, "ci"),
     };
     match cell.get() {
         Some(policy) => Ok(policy),
         None => Policy::named(name, &SOURCES).map(|policy| cell.get_or_init(|| policy)),
     }
+}
+
+/// The policy that decides about one call: a strict list may name calls of more than one profile.
+/// `None` where the list alone refuses it.
+fn deciding(profile: Profile, name: &str) -> Result<Option<&'static Policy>, PolicyError> {
+    let Profile::Strict(calls) = profile else { return of(profile).map(Some) };
+    let default = of(Profile::Default)?;
+    let rules = if calls.contains(name) { strict::rules_of(name) } else { None };
+    match rules {
+        Some(rules) => of(rules).map(Some),
+        None if default.lists(name) => Ok(None),
+        None => Ok(Some(default)),
+    }
+}
+
+/// What becomes of one call, and by which rule. The same answer as that of the compiled filter.
+pub(super) fn ruling(
+    name: &str,
+    args: &[u64; 6],
+    variant: &Variant,
+) -> Result<Ruling<'static>, PolicyError> {
+    Ok(match deciding(variant.profile, name)? {
+        Some(policy) => policy.ruling(name, args, variant),
+        None => Ruling { rule: Some(strict::NOT_LISTED), verdict: strict::REFUSED },
+    })
+}
+
+/// Every named call of an architecture, in the order of the numbers, with what becomes of it.
+pub(super) fn decisions(
+    arch: Arch,
+    variant: &Variant,
+    watch: Watch,
+) -> Result<Vec<(u32, Decision<'static>)>, PolicyError> {
+    let mut decisions = Vec::with_capacity(arch.calls().len());
+    for (number, name) in arch.calls() {
+        let decision = match deciding(variant.profile, name)? {
+            Some(policy) => policy.decision(name, variant, watch),
+            None => Some(not_listed(name, watch)),
+        };
+        decisions.extend(decision.map(|decision| (*number, decision)));
+    }
+    Ok(decisions)
+}
+
+/// The decision on a call that is only refused because a strict list does not name it.
+fn not_listed(name: &str, watch: Watch) -> Decision<'static> {
+    let mut decision =
+        Decision { tests: Vec::new(), otherwise: strict::REFUSED, asked: Asked::Never };
+    decision.asked = asked(name, false, &decision, watch);
+    decision
 }
 
 impl Policy {
@@ -236,35 +287,26 @@ impl Policy {
         Ok(())
     }
 
-    /// Every named call of an architecture, in the order of the numbers, with what becomes of it.
-    pub(super) fn decisions(
+    /// What becomes of one call in a variant.
+    pub(super) fn decision(
         &self,
-        arch: Arch,
+        name: &str,
         variant: &Variant,
         watch: Watch,
-    ) -> Vec<(u32, Decision<'_>)> {
-        let of_variant: Vec<_> = self
-            .checks
-            .iter()
-            .map(|check| check.only.has(variant).then_some(&check.test))
-            .collect();
-        let decide = |name: &str, named: &Named| {
-            let mut decision =
-                Decision { tests: Vec::new(), otherwise: named.verdict, asked: Asked::Never };
-            for test in named.checks.iter().filter_map(|at| *of_variant.get(*at)?) {
-                if test.conditions.is_empty() {
-                    decision.otherwise = test.verdict;
-                    break;
-                }
-                decision.tests.push(test);
+    ) -> Option<Decision<'_>> {
+        let named = self.calls.get(name)?;
+        let mut decision =
+            Decision { tests: Vec::new(), otherwise: named.verdict, asked: Asked::Never };
+        let checks = named.checks.iter().filter_map(|at| self.checks.get(*at));
+        for check in checks.filter(|check| check.only.has(variant)) {
+            if check.test.conditions.is_empty() {
+                decision.otherwise = check.test.verdict;
+                break;
             }
-            decision.asked = asked(name, named, &decision, watch);
-            decision
-        };
-        let calls = arch.calls().iter();
-        calls
-            .filter_map(|(number, name)| Some((*number, decide(name, self.calls.get(name)?))))
-            .collect()
+            decision.tests.push(&check.test);
+        }
+        decision.asked = asked(name, named.quiet, &decision, watch);
+        Some(decision)
     }
 
     /// What becomes of one call, and by which rule. The same answer as that of the compiled filter.
@@ -284,6 +326,22 @@ impl Policy {
         }
     }
 
+    /// Whether a group allows a call, as far as no check says otherwise.
+    pub(super) fn lists(&self, call: &str) -> bool {
+        self.calls.get(call).is_some_and(|named| named.verdict == Verdict::Allow)
+    }
+
+    /// The groups of calls that are allowed, by name.
+    pub(super) fn allowed_groups(&self) -> impl Iterator<Item = (&str, Vec<&'static str>)> {
+        let listed = |at: usize| {
+            let calls = self.calls.iter().filter(move |(_, named)| named.group == at);
+            calls.filter(|(_, named)| named.verdict == Verdict::Allow).map(|(name, _)| *name)
+        };
+        let groups = self.groups.iter().enumerate();
+        let groups = groups.map(move |(at, name)| (name.as_str(), listed(at).collect::<Vec<_>>()));
+        groups.filter(|(_, calls)| !calls.is_empty())
+    }
+
     /// The names of the checks that look at a call in some variant.
     pub fn checks_of(&self, call: &str) -> impl Iterator<Item = &str> {
         let positions = self.calls.get(call).map(|named| named.checks.as_slice());
@@ -293,12 +351,12 @@ impl Policy {
 }
 
 /// Who is asked about a call, as far as there is something to ask.
-fn asked(name: &str, named: &Named, decision: &Decision<'_>, watch: Watch) -> Asked {
+fn asked(name: &str, quiet: bool, decision: &Decision<'_>, watch: Watch) -> Asked {
     let always_allowed = decision.tests.is_empty() && decision.otherwise == Verdict::Allow;
     match watch {
         Watch::Nothing => Asked::Never,
         Watch::Attempts if REACHING.contains(&name) => Asked::Always,
-        Watch::Denials | Watch::Attempts if named.quiet || always_allowed => Asked::Never,
+        Watch::Denials | Watch::Attempts if quiet || always_allowed => Asked::Never,
         Watch::Denials | Watch::Attempts => Asked::Refusals,
     }
 }

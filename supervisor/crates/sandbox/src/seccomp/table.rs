@@ -6,7 +6,7 @@
 mod aarch64;
 mod x86_64;
 
-use std::{collections::HashSet, sync::OnceLock};
+use std::{collections::BTreeSet, sync::OnceLock};
 
 /// A processor architecture that filters can be compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,9 +74,17 @@ impl Arch {
     }
 }
 
+/// The names of the calls of all architectures, each once, in alphabetical order.
+pub(super) fn names() -> &'static [&'static str] {
+    static NAMES: OnceLock<Vec<&'static str>> = OnceLock::new();
+    NAMES.get_or_init(|| {
+        let all = Arch::ALL.iter().flat_map(|arch| arch.calls()).map(|(_, name)| *name);
+        all.collect::<BTreeSet<_>>().into_iter().collect()
+    })
+}
+
 /// Whether any table has a call of this name; the table's own text, if so.
 pub(super) fn known(name: &str) -> Option<&'static str> {
-    static NAMES: OnceLock<HashSet<&'static str>> = OnceLock::new();
-    let all = || Arch::ALL.iter().flat_map(|arch| arch.calls()).map(|(_, name)| *name).collect();
-    NAMES.get_or_init(all).get(name).copied()
+    let at = names().binary_search(&name).ok()?;
+    names().get(at).copied()
 }

@@ -3,6 +3,7 @@
 mod compiler;
 mod naive;
 mod profiles;
+mod strict;
 mod tables;
 mod watched;
 

@@ -25,7 +25,7 @@ pub(super) fn files(profile: Profile) -> &'static [source::Profile<'static>] {
             .collect()
     });
     match profile {
-        Profile::Default => &files[..1],
+        Profile::Default | Profile::Strict(_) => &files[..1],
         Profile::Ci => files,
     }
 }
@@ -50,16 +50,35 @@ pub(super) fn answer(arch: Arch, variant: &Variant, call: &Call) -> Verdict {
         return Verdict::KillProcess;
     }
     let Some(name) = arch.call_name(call.number) else { return ENOSYS };
+    if let Profile::Strict(calls) = variant.profile {
+        return strict(arch, variant, call, name, calls.contains(name));
+    }
     for check in checks_of(variant.profile, name) {
         if belongs(check, variant) && check.when.iter().all(|condition| holds(condition, call)) {
             return constant::verdict(check.verdict).unwrap();
         }
     }
-    let groups = files(variant.profile).iter().rev().flat_map(|file| &file.groups);
+    by_group(variant.profile, name)
+}
+
+/// What the group says that lists a call.
+fn by_group(profile: Profile, name: &str) -> Verdict {
+    let groups = files(profile).iter().rev().flat_map(|file| &file.groups);
     groups
         .into_iter()
         .find(|group| group.calls.contains(&name))
         .map_or(ENOSYS, |group| constant::verdict(group.verdict).unwrap())
+}
+
+/// What default says, unless the list names the call and ci alone allows it, or does not name it.
+fn strict(arch: Arch, variant: &Variant, call: &Call, name: &str, named: bool) -> Verdict {
+    let by = |profile, call: &Call| answer(arch, &Variant { profile, ..*variant }, call);
+    let listed = |profile| by_group(profile, name) == Verdict::Allow;
+    match named {
+        true if !listed(Profile::Default) && listed(Profile::Ci) => by(Profile::Ci, call),
+        false if listed(Profile::Default) => Verdict::Errno(1),
+        _ => by(Profile::Default, call),
+    }
 }
 
 fn belongs(check: &Check<'_>, variant: &Variant) -> bool {

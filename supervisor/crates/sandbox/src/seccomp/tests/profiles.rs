@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 
 use super::{PROFILES, call, naive, variants, widest};
 use crate::{
+    denial::Watch,
     seccomp::{
         Arch, Filter, PolicyError, Variant, Verdict, compile_for,
         interpret::run,
-        policy::{self, Policy},
+        policy::{self, Decision, Policy},
         program,
     },
     spec::Profile,
@@ -22,6 +23,7 @@ fn name(profile: Profile) -> &'static str {
     match profile {
         Profile::Default => "default",
         Profile::Ci => "ci",
+        Profile::Strict(_) => "strict",
     }
 }
 
@@ -60,30 +62,32 @@ fn allowed(arch: Arch, profile: Profile) -> String {
 /// Rewrite them with `PLUGBAY_BLESS=1 cargo test -p plugbay-sandbox golden`.
 #[test]
 fn what_is_allowed_equals_the_golden_lists() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles/golden");
     for arch in Arch::ALL {
         for profile in PROFILES {
-            let path = folder.join(format!("{}.{}.txt", name(profile), arch.name()));
-            let list = allowed(arch, profile);
-            if std::env::var_os("PLUGBAY_BLESS").is_some() {
-                std::fs::create_dir_all(&folder).unwrap();
-                std::fs::write(&path, &list).unwrap();
-            }
-            let golden = std::fs::read_to_string(&path).unwrap();
-            let differs: Vec<_> = list
-                .lines()
-                .filter(|line| !golden.lines().any(|g| g == *line))
-                .map(|line| format!("+ {line}"))
-                .chain(
-                    golden
-                        .lines()
-                        .filter(|line| !list.lines().any(|l| l == *line))
-                        .map(|line| format!("- {line}")),
-                )
-                .collect();
-            assert!(differs.is_empty() && list == golden, "{}: {differs:#?}", path.display());
+            golden(&format!("{}.{}.txt", name(profile), arch.name()), &allowed(arch, profile));
         }
     }
+}
+
+/// Compares a list with the file of it, line by line.
+pub(super) fn golden(file: &str, list: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles/golden").join(file);
+    if std::env::var_os("PLUGBAY_BLESS").is_some() {
+        std::fs::write(&path, list).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap();
+    let only = |these: &str, those: &str, mark| {
+        let missing = these.lines().filter(|line| !those.lines().any(|other| other == *line));
+        missing.map(|line| format!("{mark} {line}")).collect::<Vec<_>>()
+    };
+    let differs = [only(list, &golden, '+'), only(&golden, list, '-')].concat();
+    assert!(differs.is_empty() && list == golden, "{}: {differs:#?}", path.display());
+}
+
+fn decisions<'p>(policy: &'p Policy, arch: Arch, variant: &Variant) -> Vec<(u32, Decision<'p>)> {
+    let decide = |name| policy.decision(name, variant, Watch::Nothing);
+    let calls = arch.calls().iter();
+    calls.filter_map(|(number, name)| Some((*number, decide(name)?))).collect()
 }
 
 fn compile_from(profile: Profile, sources: &[(&str, &str)]) -> Vec<(Arch, Variant, Filter)> {
@@ -91,10 +95,7 @@ fn compile_from(profile: Profile, sources: &[(&str, &str)]) -> Vec<(Arch, Varian
     let mut filters = Vec::new();
     for variant in variants().into_iter().filter(|variant| variant.profile == profile) {
         for arch in Arch::ALL {
-            let instructions = program::assemble(
-                arch,
-                &policy.decisions(arch, &variant, crate::denial::Watch::Nothing),
-            );
+            let instructions = program::assemble(arch, &decisions(&policy, arch, &variant));
             filters.push((arch, variant, Filter { instructions }));
         }
     }

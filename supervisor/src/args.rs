@@ -10,6 +10,7 @@ mod run;
 pub(crate) use run::{FileWords, LimitWords, ReachWords, Run};
 
 use crate::{
+    attack::door::Door,
     exit,
     spelling::{self, Input},
 };
@@ -269,11 +270,29 @@ pub(crate) struct Check {
 /// Starts a canary in the real sandbox and lets it try what a plugin must not do. Each claim is
 /// shown with what the canary met inside, and with the same attempt made outside, which must
 /// succeed for the proof to count. Ends with 1 if a claim did not hold.
+///
+/// With --attack it tries to break out in every way of the catalogue, against processes and files
+/// that it has made for that. Ends with 1 if an attack came through although a layer that should have
+/// stopped it is reported to hold.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     plugbay doctor\n  \
-    plugbay doctor --json | jq '.layers[] | select(.status != \"enforced\")'")]
+    plugbay doctor --json | jq '.layers[] | select(.status != \"enforced\")'\n  \
+    plugbay doctor --attack --only 1,13\n  \
+    plugbay doctor --attack --json | jq '.attacks[] | select(.outcome == \"absent\")'")]
 pub(crate) struct Doctor {
+    /// Let every attack of the catalogue loose, and show what stopped it
+    #[arg(long)]
+    pub(crate) attack: bool,
+
+    /// Make only the attacks with these numbers
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', requires = "attack")]
+    pub(crate) only: Vec<u32>,
+
+    /// How the attacker is started
+    #[arg(long, value_enum, default_value_t, requires = "attack")]
+    pub(crate) door: Door,
+
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,

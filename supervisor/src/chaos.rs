@@ -8,7 +8,7 @@
 //! A row is played by a process of its own, so that a host which falls over is an observation and not
 //! the end of the table. Rows never panic: they return what was observed, or what was broken.
 
-mod clock;
+pub(crate) mod clock;
 mod ear;
 mod ground;
 pub(crate) mod guest;
@@ -22,7 +22,7 @@ mod stage;
 mod twin;
 mod unmet;
 mod victim;
-mod vitals;
+pub(crate) mod vitals;
 
 use std::process::ExitCode;
 

@@ -3,6 +3,7 @@
 //! Single-threaded until a verb asks for more (`call` does, `run` must not).
 
 mod args;
+mod attack;
 mod canary;
 mod chaos;
 mod cli;
@@ -24,7 +25,9 @@ use crate::{
 
 fn main() -> ExitCode {
     plugbay::init();
-    if let Some(ended) = canary::run_if_asked().or_else(chaos::run_if_asked) {
+    if let Some(ended) =
+        canary::run_if_asked().or_else(attack::run_if_asked).or_else(chaos::run_if_asked)
+    {
         return ended;
     }
     let terminal = Terminal::detect();

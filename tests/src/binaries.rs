@@ -14,9 +14,13 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::setting::{Setting, is_root};
+use crate::setting::Setting;
 
-const FIXTURES: [&str; 4] = ["prober", "rung", "brain", "golden"];
+const FIXTURES: [&str; 3] = ["rung", "brain", "golden"];
+/// `plugbay` once more: started as [`PROBE`] it is an attacker.
+const PROBER: &str = "prober";
+/// The first argument that makes `plugbay` an attacker.
+pub const PROBE: &str = "__probe";
 /// Programs of other packages, and which package each is of.
 const PROGRAMS: [(&str, &str); 3] = [
     ("plugbay-keeper", "plugbay-keeper"),
@@ -61,8 +65,10 @@ impl Binaries {
         build(built);
         let place = tempfile::Builder::new().prefix("pbt-bin-").tempdir_in("/tmp").unwrap();
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        for name in FIXTURES.iter().chain(PROGRAMS.iter().map(|(name, _)| name)) {
-            let to = place.path().join(name);
+        let programs = PROGRAMS.iter().map(|(name, _)| (*name, *name));
+        let fixtures = FIXTURES.iter().map(|name| (*name, *name));
+        for (name, called) in fixtures.chain(programs).chain([("plugbay", PROBER)]) {
+            let to = place.path().join(called);
             // A link cannot be busy; a copy is made before this process has forked anything.
             fs::hard_link(built.join(name), &to)
                 .or_else(|_| fs::copy(built.join(name), &to).map(drop))
@@ -79,30 +85,7 @@ impl Binaries {
             fs::write(&path, script).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        let made = Self { place };
-        if is_root() {
-            made.make_gainers();
-        }
-        made
-    }
-
-    /// Programs that give rights to whoever executes them: one by the setuid bit, one by a capability
-    /// (which takes the tool that sets it).
-    fn make_gainers(&self) {
-        let tool =
-            ["/usr/sbin/setcap", "/sbin/setcap"].iter().find(|tool| Path::new(tool).exists());
-        let copy = |name: &str, mode: u32| {
-            fs::copy(self.path("prober"), self.path(name)).unwrap();
-            std::os::unix::fs::chown(self.path(name), Some(0), Some(0)).unwrap();
-            fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
-        };
-        copy("setuid", 0o4755);
-        if let Some(tool) = tool {
-            copy("capable", 0o755);
-            let mut set = command(Path::new(tool));
-            let status = set.arg("cap_net_raw+ep").arg(self.path("capable")).status().unwrap();
-            assert!(status.success(), "setcap: {status}");
-        }
+        Self { place }
     }
 
     /// A program by name.

@@ -6,7 +6,10 @@
 
 use plugbay_sandbox::Layer;
 
-use crate::{binaries::Binaries, binaries::command, setting::Setting};
+use crate::{
+    binaries::{Binaries, PROBE, command},
+    setting::Setting,
+};
 
 /// What the kernel offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +28,7 @@ impl Offer {
     pub fn of(binaries: &Binaries, setting: Setting) -> Self {
         let mut probe = command(&binaries.path("rung"));
         probe.args(setting.rung_options()).arg("--").arg(binaries.path("prober"));
-        let output = probe.args(["prober", "offers"]).output().unwrap();
+        let output = probe.args(["prober", PROBE, "offers"]).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let told = |step: &str| -> u32 {
             let mut lines = text

@@ -14,7 +14,7 @@ use plugbay_sandbox::{Access, FileGrant, Spec, scrub};
 use tempfile::TempDir;
 
 use crate::{
-    binaries::{Binaries, command},
+    binaries::{Binaries, PROBE, command},
     keeper::Keeper,
     leak,
     setting::Setting,
@@ -97,7 +97,7 @@ impl TestEnv {
         let program = self.binaries.path("prober");
         let mut spec = Spec::new(&program);
         spec.files.push(FileGrant::requested(program, Access::Exec));
-        spec.args = std::iter::once("prober").chain(words).map(Into::into).collect();
+        spec.args = ["prober", PROBE].into_iter().chain(words).map(Into::into).collect();
         // Every line that the leak check can see carries the name of this place.
         spec.args.push(format!("of={}", self.root().display()).into());
         spec.env = scrub(&[], &[]);

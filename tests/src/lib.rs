@@ -18,7 +18,7 @@ mod leak;
 mod setting;
 mod wait;
 
-pub use binaries::{Binaries, command};
+pub use binaries::{Binaries, PROBE, command};
 pub use capability::{Offer, requires};
 pub use env::TestEnv;
 pub use keeper::{Keeper, Ran, Sealed};

@@ -18,5 +18,5 @@ use plugbay_tests::TestEnv;
 
 /// A place for one test.
 fn env() -> TestEnv {
-    TestEnv::new(std::path::Path::new(env!("CARGO_BIN_EXE_prober")))
+    TestEnv::new(std::path::Path::new(env!("CARGO_BIN_EXE_rung")))
 }

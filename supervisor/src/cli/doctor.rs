@@ -4,6 +4,7 @@
 //! sealed with nothing granted, sealed with one port, and against one limit after the other. Each
 //! trial is played twice, inside and, as the positive control, without a sandbox.
 
+mod attack;
 mod claim;
 mod scene;
 mod trial;
@@ -32,6 +33,9 @@ use crate::{
 
 /// Examines, and tells what was found.
 pub(crate) fn run(typed: &Doctor, terminal: Terminal) -> Outcome {
+    if typed.attack {
+        return attack::run(typed, terminal);
+    }
     let findings = examine()?;
     match Format::from_flag(typed.json) {
         Format::Json => terminal.json(&findings)?,

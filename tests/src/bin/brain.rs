@@ -26,7 +26,7 @@ fn main() {
     for number in 0..count.parse().unwrap() {
         let mut spec = Spec::new(prober);
         spec.files.push(FileGrant::requested(prober, Access::Exec));
-        let words = ["prober", "daemons", "count=3", "then=wait", token];
+        let words = ["prober", plugbay_tests::PROBE, "daemons", "count=3", "then=wait", token];
         spec.args = words.iter().map(Into::into).collect();
         client.send(&Request::Spawn { token: number, spec: Box::new(spec) }).unwrap();
         let (input, output) = started(&client);

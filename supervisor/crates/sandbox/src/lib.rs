@@ -17,6 +17,8 @@ mod order;
 pub mod packet;
 pub mod plan;
 pub mod process;
+#[doc(hidden)]
+pub mod raw;
 mod record;
 pub mod resolve;
 pub mod seccomp;

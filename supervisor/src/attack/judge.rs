@@ -1,13 +1,14 @@
-//! From what the prober said to a verdict. Pure: reads no file and starts nothing.
+//! From what the probe said to a verdict. Pure: reads no file and starts nothing.
 
 use std::{collections::BTreeMap, fmt};
 
 use plugbay_sandbox::{Enforcement, Hit, Layer, Status};
-use plugbay_tests::{Offer, Ran, requires};
 use serde_json::Value;
 
 use super::{
-    row::{Expect, Row},
+    door::Ran,
+    offer::Offer,
+    row::{Control, Expect, Row},
     table::{EXCUSABLE, NOT_HERE},
 };
 
@@ -23,6 +24,20 @@ pub(crate) enum Verdict {
     Contained { layer: Layer },
     /// Not stopped on this rung, and the report says so.
     Absent { layer: Layer, why: String },
+    /// Never let loose: without a layer that this machine lacks nothing is started.
+    Refused { why: String },
+}
+
+impl Verdict {
+    /// The layers that stopped it.
+    pub(crate) fn layers(&self) -> Vec<Layer> {
+        match self {
+            Self::Denied { layers, .. } => layers.clone(),
+            Self::Killed { layer, .. } | Self::Contained { layer } => vec![*layer],
+            Self::Limited { .. } => vec![Layer::Rlimits],
+            Self::Absent { .. } | Self::Refused { .. } => Vec::new(),
+        }
+    }
 }
 
 impl fmt::Display for Verdict {
@@ -36,7 +51,10 @@ impl fmt::Display for Verdict {
             Self::Killed { signal, layer } => write!(f, "killed by signal {signal}, {layer}"),
             Self::Limited { hit } => write!(f, "stopped at {hit}"),
             Self::Contained { layer } => write!(f, "contained by {layer}"),
-            Self::Absent { layer, why } => write!(f, "ABSENT without {layer}: {why}"),
+            Self::Absent { layer, why } => {
+                write!(f, "not stopped without {layer}, as reported: {why}")
+            }
+            Self::Refused { why } => write!(f, "nothing is started here: {why}"),
         }
     }
 }
@@ -45,14 +63,16 @@ fn name(errno: i32) -> String {
     format!("{:?}", nix::errno::Errno::from_raw(errno))
 }
 
-struct Line {
-    step: String,
+/// One line of a probe's.
+pub(crate) struct Line {
+    pub(crate) step: String,
     outcome: String,
     errno: i32,
-    detail: String,
+    pub(crate) detail: String,
 }
 
-fn lines(output: &str) -> Result<Vec<Line>, String> {
+/// Reads everything that a probe said.
+pub(crate) fn lines(output: &str) -> Result<Vec<Line>, String> {
     let parsed = output.lines().map(|line| {
         let value: Value =
             serde_json::from_str(line).map_err(|error| format!("`{line}`: {error}"))?;
@@ -193,20 +213,11 @@ fn holding(
         };
         if holds {
             layers.push(*layer);
-        } else if report.status == Status::Absent
-            && (offer.has(*layer) || requires_here(*layer, offer))
-        {
+        } else if report.status == Status::Absent && offer.has(*layer) {
             return Err(format!("the kernel offers {layer}, but it is absent: {}", report.why));
         }
     }
     Ok(layers)
-}
-
-/// Whether a layer is required that this setting was not deprived of on purpose.
-fn requires_here(layer: Layer, offer: &Offer) -> bool {
-    let deprived =
-        !offer.namespaces && !Offer { namespaces: false, landlock: 99, seccomp: true }.has(layer);
-    requires(layer) && !deprived
 }
 
 fn absent(by: &[Layer], without: &str, enforcement: &Enforcement) -> Result<Verdict, String> {
@@ -221,7 +232,7 @@ fn absent(by: &[Layer], without: &str, enforcement: &Enforcement) -> Result<Verd
 
 /// Judges the same attack without a sandbox: it must have come through.
 pub(crate) fn control(row: &Row, output: &str) -> Result<String, String> {
-    if matches!(row.control, super::row::Control::Runs) {
+    if matches!(row.control, Control::Runs) {
         return Ok("nothing to stop".to_owned());
     }
     let said = lines(output)?;

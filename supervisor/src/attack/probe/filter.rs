@@ -9,7 +9,7 @@ use std::{
 
 use nix::errno::Errno;
 
-use crate::{
+use super::{
     Attack, Scene,
     call::{self, address, raw, word},
     processes,
@@ -208,7 +208,9 @@ fn in_memory() -> Result<std::os::fd::OwnedFd, Errno> {
 fn exec_from_memory(scene: &Scene) {
     let memory = in_memory().unwrap();
     let code = call::in_child(|| {
-        let arguments = [c"prober".as_ptr().addr(), c"list".as_ptr().addr(), 0];
+        let verb = call::text(super::VERB);
+        let words = [c"probe".as_ptr().addr(), verb.as_ptr().addr(), c"list".as_ptr().addr()];
+        let arguments = [words[0], words[1], words[2], 0];
         File::options().write(true).open("/dev/null").ok().map(nix::unistd::dup2_stdout);
         let call = [
             word(memory.as_raw_fd()),
@@ -242,7 +244,7 @@ fn exec_by_loader(scene: &Scene) {
 
 fn in_new_image(scene: &Scene, program: &Path, before: &[String]) {
     let secret = format!("secret={}", scene.text("secret"));
-    let after = ["read-secret".to_owned(), secret];
+    let after = [super::VERB.to_owned(), "read-secret".to_owned(), secret];
     let args: Vec<String> = before.iter().chain(&after).cloned().collect();
     scene.tried("exec");
     let refused = processes::replace(program, &args);

@@ -23,7 +23,7 @@ use nix::{
     unistd::{Pid, getppid},
 };
 
-use crate::{
+use super::{
     Attack, Scene,
     call::{self, address, address_mut, raw, word},
 };
@@ -251,7 +251,7 @@ fn crash(scene: &Scene) {
 
 /// Runs the helper that the harness made setuid (or gave a capability) and tells what it became.
 fn gain(scene: &Scene, helper: &str, gained: impl Fn(&str) -> bool) {
-    let ran = command(&scene.path(helper)).arg("identity").output();
+    let ran = command(&scene.path(helper)).args([super::VERB, "identity"]).output();
     match ran {
         Ok(output) => {
             let told = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -522,7 +522,7 @@ pub(crate) fn ended_by(status: std::process::ExitStatus) -> Option<i32> {
 }
 
 /// A program that shares the attacker's sandbox, if there is one.
-#[expect(clippy::disallowed_methods, reason = "the prober attacks; it seals nothing")]
+#[expect(clippy::disallowed_methods, reason = "a probe attacks; it seals nothing")]
 pub(crate) fn command(program: &Path) -> Command {
     Command::new(program)
 }

@@ -9,7 +9,7 @@ use std::{
 
 use nix::errno::Errno;
 
-use crate::{
+use super::{
     Attack, Scene,
     call::{self, raw},
     processes,

@@ -1,27 +1,29 @@
-//! The attacker: one subcommand per attack of the escape catalogue, `prober ATTACK key=value…`.
+//! The attacker: one word per attack of the escape catalogue, `plugbay __probe ATTACK key=value…`.
 //!
 //! Each step of an attack prints one JSON line `{attack, step, outcome, errno, detail}`. `done` means
 //! that the attack succeeded, `denied` that the kernel said no, `tried` that only the host can tell,
-//! `told` that the line answers a question. The prober knows nothing of Plugbay: the same attack run
-//! outside a sandbox is the positive control, and must succeed there.
+//! `told` that the line answers a question. A probe knows nothing of the sandbox: the same attack run
+//! outside one is the positive control, and must succeed there.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
     clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a fixture: it talks on stdout, and a panic in it is a failure of the test"
+    reason = "a process of its own that attacks: it talks on stdout, and a panic in it is a row that does not hold"
 )]
 
-mod call;
 mod files;
 mod filter;
 mod limits;
 mod network;
 mod processes;
 
-use std::{collections::BTreeMap, io, path::PathBuf};
+use std::{collections::BTreeMap, io, path::PathBuf, process::ExitCode};
 
 use nix::errno::Errno;
+use plugbay_sandbox::raw as call;
+
+/// The first argument that makes this process an attacker.
+pub(crate) const VERB: &str = "__probe";
 
 /// What the harness tells of the place: paths, process ids, ports.
 pub(crate) struct Scene {
@@ -100,8 +102,13 @@ fn attacks() -> Vec<Attack> {
         .concat()
 }
 
-fn main() {
-    let mut args = std::env::args().skip(1);
+/// Attacks if the arguments say so.
+pub(crate) fn run_if_asked() -> Option<ExitCode> {
+    let mut args = std::env::args_os().skip(1);
+    if args.next()? != VERB {
+        return None;
+    }
+    let mut args = args.map(|word| word.to_string_lossy().into_owned());
     let attack = args.next().unwrap_or_default();
     let pairs = args.filter_map(|word| {
         let (key, value) = word.split_once('=')?;
@@ -109,10 +116,16 @@ fn main() {
     });
     let scene = Scene { attack: attack.clone(), words: pairs.collect() };
     if attack == "list" {
-        attacks().iter().for_each(|(name, _)| println!("{name}"));
-        return;
+        names().for_each(|name| println!("{name}"));
+        return Some(ExitCode::SUCCESS);
     }
     let found = attacks().into_iter().find(|(name, _)| *name == attack);
     let (_, run) = found.unwrap_or_else(|| panic!("no attack is called `{attack}`"));
     run(&scene);
+    Some(ExitCode::SUCCESS)
+}
+
+/// What every attack is called.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    attacks().into_iter().map(|(name, _)| name)
 }

@@ -11,7 +11,7 @@ use std::{
 
 use nix::errno::Errno;
 
-use crate::{
+use super::{
     Attack, Scene,
     call::{self, address, raw, word},
 };

@@ -21,7 +21,7 @@ use nix::{
     },
 };
 
-use crate::{
+use super::{
     Attack, Scene,
     call::{self, address, raw, word},
 };
@@ -77,7 +77,7 @@ fn read_around(scene: &Scene) {
         let step = if whose == "1" { "init-root" } else { "parent-root" };
         scene.step(step, read(Path::new("/proc").join(whose).join("root").join(inside)));
     }
-    let below = secret.strip_prefix(scene.path("scene")).unwrap();
+    let below = secret.strip_prefix(scene.path("ground")).unwrap();
     let mut outcome = Err(Errno::EBADF);
     for number in 3..1100 {
         let path = call::text(below);
@@ -380,7 +380,7 @@ fn plant_setuid(scene: &Scene) {
         scene.step(&format!("fchmodat-{name}"), raw(libc::SYS_fchmodat, &[here, in_plain, bit]));
         let fchmodat2 = raw(libc::SYS_fchmodat2, &[here, in_plain, bit, 0]);
         scene.step(&format!("fchmodat2-{name}"), fchmodat2);
-        let fresh = |call: &str| crate::call::text(work.join(format!("{call}-{name}")));
+        let fresh = |by: &str| call::text(work.join(format!("{by}-{name}")));
         let flags = word(libc::O_CREAT | libc::O_WRONLY);
         let new = fresh("openat");
         let opened = raw(libc::SYS_openat, &[here, new.as_ptr().addr(), flags, bit]);

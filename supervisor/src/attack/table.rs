@@ -10,6 +10,7 @@ use libc::{
 use plugbay_sandbox::{Cause, Layer, Limit};
 
 use super::{
+    ground::Helper,
     row::{Control, Expect, Row, denied, denied_or_reported},
     table_calls::HELD,
 };
@@ -29,7 +30,7 @@ const LIMITS: &[Layer] = &[Layer::Rlimits];
 const SIGNALS: &[Layer] = &[Layer::LandlockScopes, Layer::PidNamespace];
 
 /// Numbers 1 to 16.
-pub(super) const FILE_ROWS: &[Row] = &[
+pub(crate) const FILE_ROWS: &[Row] = &[
     Row::new(1, "read a file that was not granted", "read-secret", denied(FILES, UNREAD)),
     Row::new(
         2,
@@ -39,7 +40,7 @@ pub(super) const FILE_ROWS: &[Row] = &[
     )
     .excused(&[
         ("init-root", "only root may look there"),
-        ("parent-root", "the test itself may run as another user"),
+        ("parent-root", "another user may have started it"),
     ]),
     Row::new(
         3,
@@ -107,12 +108,14 @@ pub(super) const FILE_ROWS: &[Row] = &[
         ]),
     Row::new(11, "mount, bind, pivot, chroot", "mounts", denied(FILTER, &[EPERM]))
         .told("mounts")
+        .control(Control::Namespaces)
         .excused(&[
             ("pivot_root", "the first root file system cannot be left"),
             ("bind", "a locked mount"),
         ]),
     Row::new(11, "mount by descriptors", "new-mount-calls", denied(FILTER, &[ENOSYS]))
         .told("new-mount-interface")
+        .control(Control::Namespaces)
         .excused(&[
             ("fspick", "needs the namespace that owns the mount"),
             ("mount_setattr", "a locked mount"),
@@ -132,7 +135,8 @@ pub(super) const FILE_ROWS: &[Row] = &[
     )
     .control(Control::Root)
     .excused(&[("lower", "this root lacks CAP_SYS_RESOURCE")]),
-    Row::new(13, "write user and group maps", "user-maps", denied(FILES, &[EACCES, EROFS, EPERM])),
+    Row::new(13, "write user and group maps", "user-maps", denied(FILES, &[EACCES, EROFS, EPERM]))
+        .control(Control::Namespaces),
     Row::new(
         14,
         "a flood of files in /tmp",
@@ -174,14 +178,14 @@ pub(super) const FILE_ROWS: &[Row] = &[
 ];
 
 /// Numbers 17 to 35.
-pub(super) const PROCESS_ROWS: &[Row] = &[
+pub(crate) const PROCESS_ROWS: &[Row] = &[
     Row::new(
         17,
         "signal supervisor, victim, sibling, parent, everybody",
         "signal-others",
         denied(SIGNALS, NO_SUCH),
     )
-    .excused(&[("kill-parent", "the test itself may run as another user")]),
+    .excused(&[("kill-parent", "another user may have started it")]),
     Row::new(
         17,
         "signal as owner of a pipe",
@@ -233,21 +237,24 @@ pub(super) const PROCESS_ROWS: &[Row] = &[
         "gain-by-setuid",
         denied(&[Layer::NoNewPrivileges], &[EPERM, EACCES]),
     )
-    .control(Control::UserWith("setuid")),
+    .control(Control::UserWith(Helper::Setuid)),
     Row::new(
         28,
         "gain rights by file capabilities",
         "gain-by-file-capability",
         denied(&[Layer::NoNewPrivileges], &[EPERM, EACCES]),
     )
-    .control(Control::UserWith("capable")),
+    .control(Control::UserWith(Helper::Capable)),
     Row::new(
         29,
         "hide from the supervisor, then do it",
         "undumpable",
         denied(FILTER, &[EPERM, EACCES, ENOENT]),
-    ),
-    Row::new(30, "new namespaces", "new-namespaces", denied(FILTER, NO_CALL)).told("namespaces"),
+    )
+    .control(Control::Namespaces),
+    Row::new(30, "new namespaces", "new-namespaces", denied(FILTER, NO_CALL))
+        .told("namespaces")
+        .control(Control::Namespaces),
     Row::new(32, "raise hard limits", "raise-limits", denied(LIMITS, &[EPERM]))
         .control(Control::Root)
         .excused(&[
@@ -275,10 +282,8 @@ pub(super) const PROCESS_ROWS: &[Row] = &[
 
 const NO_RESOURCE: &str = "this root lacks CAP_SYS_RESOURCE";
 
-const TRACE: &[(&str, &str)] = &[
-    ("-parent", "the test itself may run as another user"),
-    ("-init", "only root may, and not always"),
-];
+const TRACE: &[(&str, &str)] =
+    &[("-parent", "another user may have started it"), ("-init", "only root may, and not always")];
 
 const fn crash(title: &'static str, signal: i32, words: &'static [&'static str]) -> Row {
     Row::new(27, title, "crash", Expect::Killed { signal, cause: None, by: Layer::ProcessHygiene })
@@ -287,7 +292,7 @@ const fn crash(title: &'static str, signal: i32, words: &'static [&'static str])
 }
 
 /// Answers by which a kernel says that it does not have the thing at all: no control, no attack.
-pub(super) const NOT_HERE: &[i32] = &[
+pub(crate) const NOT_HERE: &[i32] = &[
     ENOSYS,
     ENODEV,
     ENOENT,
@@ -299,5 +304,5 @@ pub(super) const NOT_HERE: &[i32] = &[
 ];
 
 /// Answers that an excuse may explain.
-pub(super) const EXCUSABLE: &[i32] =
+pub(crate) const EXCUSABLE: &[i32] =
     &[EACCES, EPERM, EBUSY, EINVAL, ENOENT, EXDEV, libc::EIO, libc::ESTALE, EROFS];

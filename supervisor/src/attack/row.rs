@@ -2,7 +2,18 @@
 
 use plugbay_sandbox::{Cause, Layer, Limit, Spec};
 
-use super::scene::Scene;
+use super::{
+    ground::Helper,
+    scene::Scene,
+    table::{FILE_ROWS, PROCESS_ROWS},
+    table_calls::{BELONGING_ROWS, FILTER_ROWS, NETWORK_ROWS},
+};
+
+/// Every row, by kind.
+pub(crate) fn catalogue() -> Vec<&'static Row> {
+    let tables = [FILE_ROWS, PROCESS_ROWS, FILTER_ROWS, NETWORK_ROWS, BELONGING_ROWS];
+    tables.into_iter().flatten().collect()
+}
 
 /// An attack and what must become of it.
 pub(crate) struct Row {
@@ -10,7 +21,7 @@ pub(crate) struct Row {
     pub(crate) number: u32,
     /// What is attacked, for people.
     pub(crate) title: &'static str,
-    /// The prober's subcommand.
+    /// What the probe calls it.
     pub(crate) attack: &'static str,
     /// More arguments for it.
     pub(crate) words: &'static [&'static str],
@@ -68,11 +79,13 @@ pub(crate) enum Expect {
 pub(crate) enum Control {
     /// The same attack by the same user, unsealed, succeeds in every step.
     Same,
+    /// The same, where this user may make namespaces: the attack begins with one.
+    Namespaces,
     /// The same attack by root, unsealed. Without root there is none.
     Root,
-    /// The same attack by an ordinary user, unsealed, even where the keeper is root, with this program
-    /// that only root can make. Without it there is nothing to attack with.
-    UserWith(&'static str),
+    /// The same attack, unsealed, by a user who owns nothing, with a program that only root can make.
+    /// Without it there is nothing to attack with.
+    UserWith(Helper),
     /// Unsealed it ends the processes it aims at.
     EndsVictims,
     /// Unsealed it dies in the same way, or runs its course as well: nothing is to be stopped.
@@ -143,4 +156,35 @@ pub(crate) const fn denied_or_reported(
     without: &'static str,
 ) -> Expect {
     Expect::Denied { by, errnos, without }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attack::probe;
+
+    /// What the probe can do besides attacking: companions of an attack, and answers to questions.
+    const COMPANIONS: [&str; 6] = ["answer", "victim", "daemons", "movers", "identity", "offers"];
+
+    #[test]
+    fn every_attack_is_in_the_table_and_every_row_has_one() {
+        let names: Vec<&str> = probe::names().collect();
+        let rows = catalogue();
+        let unused = names.iter().filter(|name| {
+            !COMPANIONS.contains(name) && !rows.iter().any(|row| row.attack == **name)
+        });
+        assert_eq!(unused.collect::<Vec<_>>(), Vec::<&&str>::new());
+        let unknown = rows.iter().filter(|row| !names.contains(&row.attack));
+        assert_eq!(unknown.map(|row| row.attack).collect::<Vec<_>>(), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn rows_are_told_apart_by_number_and_title() {
+        let mut keys: Vec<_> = catalogue().iter().map(|row| (row.number, row.title)).collect();
+        keys.sort_unstable();
+        let all = keys.len();
+        keys.dedup();
+        assert_eq!(keys.len(), all);
+        assert!(catalogue().iter().all(|row| row.title.len() <= 60), "a title fits its column");
+    }
 }

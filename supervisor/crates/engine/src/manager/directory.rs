@@ -39,6 +39,9 @@ pub(crate) struct Route {
     pub(crate) newest: Option<InstanceId>,
     /// Who answers: the active instances that are ready.
     pub(crate) sessions: Arc<[Arc<Session>]>,
+    /// Who would: the spares that are ready, the next to be promoted first. A caller whom the active
+    /// ones have turned away does not wait for the promotion.
+    pub(crate) standby: Arc<[Arc<Session>]>,
     /// What one of them said of itself.
     pub(crate) hello: Option<Arc<Hello>>,
     /// Why it is in this state.
@@ -50,28 +53,33 @@ pub(crate) struct Route {
 impl Route {
     /// Before anything is started.
     pub(crate) fn nowhere(state: State, edition: Arc<Edition>) -> Self {
-        let (sessions, reason) = (Arc::new([]), "".into());
-        Self { state, newest: None, sessions, hello: None, reason, edition }
+        let (sessions, standby, reason) = (Arc::new([]), Arc::new([]), "".into());
+        Self { state, newest: None, sessions, standby, hello: None, reason, edition }
     }
 
     /// Whom to call: of those that did not turn this call away before, the one with the fewest
-    /// calls in flight. Among equals chance decides, so that each gets its share.
+    /// calls in flight. Among equals chance decides, so that each gets its share. If all of them
+    /// did, the spare that is about to stand in for them.
     pub(crate) fn pick(&self, passed: &[InstanceId]) -> Option<&Arc<Session>> {
         let open = |session: &&Arc<Session>| !passed.contains(&session.label.instance);
-        match &*self.sessions {
+        let active = match &*self.sessions {
             [] => None,
             [only] => Some(only).filter(open),
             several => {
                 let (late, early) = several.split_at(fastrand::usize(..several.len()));
                 early.iter().chain(late).filter(open).min_by_key(|session| session.busy())
             }
-        }
+        };
+        active.or_else(|| self.standby.iter().find(open))
     }
 
-    /// Whether it leads to exactly these.
-    pub(crate) fn leads_to(&self, sessions: &[Arc<Session>]) -> bool {
-        self.sessions.len() == sessions.len()
-            && self.sessions.iter().zip(sessions).all(|(one, other)| Arc::ptr_eq(one, other))
+    /// Whether it leads to exactly these, and these would stand in for them.
+    pub(crate) fn leads_to(&self, sessions: &[Arc<Session>], standby: &[Arc<Session>]) -> bool {
+        let same = |ours: &[Arc<Session>], theirs: &[Arc<Session>]| {
+            ours.len() == theirs.len()
+                && ours.iter().zip(theirs).all(|(one, other)| Arc::ptr_eq(one, other))
+        };
+        same(&self.sessions, sessions) && same(&self.standby, standby)
     }
 }
 

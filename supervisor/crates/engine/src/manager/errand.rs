@@ -353,7 +353,7 @@ fn pick(entry: &Entry, passed: &[InstanceId]) -> Option<Arc<Session>> {
     entry.route.borrow().pick(passed).cloned()
 }
 
-/// Waits until a process will answer nothing any more while another one takes calls.
+/// Waits until a process will answer nothing any more while another one takes calls, or is ready to.
 async fn elsewhere(entry: &Entry, session: &Session) {
     session.silent.cancelled().await;
     let mut route = entry.route.clone();

@@ -238,29 +238,34 @@ impl Plug {
             let why = why.clone();
             self.stays.push_back(Stay { state: state.name(), since: clock::wall(), why });
         }
-        let routable: Vec<&Seat> = self
-            .slot
-            .instances()
-            .iter()
-            .filter(|instance| instance.is_routable() && !self.slot.is_paused())
-            .filter_map(|instance| self.seats.get(&instance.id()))
-            .collect();
+        let routable = self.able(Role::Active);
         let sessions: Vec<Arc<Session>> =
             routable.iter().filter_map(|seat| seat.session.clone()).collect();
+        let standby: Vec<Arc<Session>> =
+            self.able(Role::Spare).iter().filter_map(|seat| seat.session.clone()).collect();
         let hello = routable.iter().rev().find_map(|seat| seat.hello.clone());
         let newest = self.slot.newest();
         self.route.send_if_modified(|route| {
-            let same = route.leads_to(&sessions);
+            let same = route.leads_to(&sessions, &standby);
             if same && route.state == state && route.newest == newest && route.reason == why {
                 return false;
             }
             if !same {
-                route.sessions = sessions.into();
+                (route.sessions, route.standby) = (sessions.into(), standby.into());
             }
             route.hello = hello.or(route.hello.take());
             (route.state, route.newest, route.reason) = (state, newest, why);
             true
         });
+    }
+
+    /// Those of a role that can take calls, unless none is to.
+    fn able(&self, role: Role) -> Vec<&Seat> {
+        let instances = self.slot.instances().iter().filter(|_| !self.slot.is_paused());
+        instances
+            .filter(|instance| instance.role() == role && instance.is_able())
+            .filter_map(|instance| self.seats.get(&instance.id()))
+            .collect()
     }
 
     /// What was decided: its state, and when it is started again, if it is.

@@ -57,6 +57,9 @@ const LAUNCH: Duration = Duration::from_secs(20);
 /// How long a start keeps its place among those under way once the process runs. Four that hang must
 /// not hold up everybody else for as long as they may hang.
 const PLACE_HELD: Duration = Duration::from_secs(2);
+/// How long whatever follows an end waits for those who lost a call by it: they go on to a spare by
+/// themselves, and on a machine with few processors all that follows would be done before them.
+const COURTESY: Duration = Duration::from_millis(1);
 /// How long callers wait for the cause after the process is seen to be gone.
 const SETTLE: Duration = Duration::from_millis(80);
 /// How long the pipes of a process that is gone are read.
@@ -297,19 +300,26 @@ impl Instance {
         tokio::pin!(greeted, broken);
         let session = self.session.clone();
         let mut watch: Boxed<'static, Cause> = Box::pin(std::future::pending());
-        let (mut denials, mut stdout) = (self.denials.clone(), self.stdout.clone());
+        let mut denials = self.denials.clone();
+        let mut told = false;
         loop {
             tokio::select! {
                 biased;
-                () = self.process.main_ended() => return None,
+                () = self.process.main_ended() => {
+                    if !told {
+                        time::sleep(COURTESY).await;
+                    }
+                    return None;
+                }
                 cause = session.condemned() => return Some(cause),
                 () = &mut broken => {
                     return Some(Cause::Protocol("it closed its stdin".into()));
                 }
                 order = orders.recv() => self.obey(order),
-                true = ended(&mut stdout), if !session.silent.is_cancelled() => {
-                    // Where another one can take the calls, they go there before the end is seen.
-                    session.silent.cancel();
+                () = session.silent.cancelled(), if !told => {
+                    // Where another one can take the calls, it does before the end is seen.
+                    told = true;
+                    time::sleep(COURTESY).await;
                     self.reporter.send(Report::Fitness(Fitness::Silent, "".into())).await;
                 }
                 Ok(()) = denials.changed() => self.tell_denials().await,
@@ -444,7 +454,6 @@ impl Instance {
         let until = time::Instant::from_std(seen + SETTLE);
         let pipes = async {
             stdout.wait_for(|drained| *drained).await.ok();
-            self.session.silent.cancel();
             stderr.wait_for(|drained| *drained).await.ok();
         };
         let (_drained, exited) = tokio::join!(
@@ -478,11 +487,6 @@ impl Instance {
         time::timeout_at(until, pipes).await.ok();
         self.tasks.shutdown().await;
     }
-}
-
-/// Waits for the end of a pipe; `false` when nobody reads it any more.
-async fn ended(pipe: &mut watch::Receiver<bool>) -> bool {
-    pipe.wait_for(|drained| *drained).await.is_ok()
 }
 
 /// The plugin has closed its stdin, and is not just about to be gone.

@@ -88,7 +88,7 @@ pub(crate) async fn run(
                 leaving = true;
                 if changed.is_ok() {
                     reader.finish(&pipe).await;
-                    drained.send_replace(true);
+                    reader.close(&drained);
                 }
                 continue;
             }
@@ -109,7 +109,7 @@ pub(crate) async fn run(
     if reader.decoder.is_partial() {
         count(&session.counters.partial_frames);
     }
-    drained.send_replace(true);
+    reader.close(&drained);
     if time::timeout(EOF_GRACE, exited.wait_for(|exited| *exited)).await.is_err() {
         session.condemn(Cause::Protocol("it closed its stdout".into()));
     }
@@ -173,6 +173,13 @@ impl<'s> Reader<'s> {
         while let Some(bytes) = remains.take(self.decoder.space()) {
             self.digest(bytes).await;
         }
+    }
+
+    /// All is read that will be: who waits for an answer hears it here, and can go elsewhere before
+    /// anybody else has looked at the end.
+    fn close(&self, drained: &watch::Sender<bool>) {
+        self.session.silent.cancel();
+        drained.send_replace(true);
     }
 
     /// Handles every frame that is whole.

@@ -629,7 +629,8 @@ impl Hold<'_> {
         }
     }
 
-    /// The caller is answered by us; the plugin is told unless it was before.
+    /// The caller is answered by us; the plugin is told unless it was before, or answers nobody any
+    /// more.
     fn abandon(&mut self, notice: Option<&str>) {
         self.stage = Stage::Answered;
         let abandoned = lock(&self.session.calls).abandon(self.id, clock::now());
@@ -639,6 +640,9 @@ impl Hold<'_> {
             self.session.quiet.notify_waiters();
             if notice.is_some() && self.session.outbound.recall(self.id) {
                 self.session.forget(self.id);
+                return;
+            }
+            if self.session.silent.is_cancelled() {
                 return;
             }
             if let Some(reason) = notice {

@@ -116,6 +116,35 @@ async fn a_spare_takes_over_at_once_and_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_spare_is_called_before_it_is_promoted() {
+    let stage = Stage::new(|mut fake| async move {
+        fake.greet("p", &[]).await;
+        let number = fake.number;
+        while let Some(message) = fake.recv().await {
+            let hangs_up = message["method"] == "hang_up";
+            let (sender, stdin) = tokio::net::unix::pipe::pipe().unwrap();
+            if hangs_up {
+                fake.stdin = stdin;
+            }
+            fake.answer(&message, json!(number)).await;
+            if hangs_up {
+                // It is there, says nothing, and cannot be told anything.
+                sender.writable().await.unwrap();
+                std::future::pending::<()>().await;
+            }
+        }
+        Cause::Code(0)
+    });
+    let host = host_of(&stage, "[supervision]\nspares = 1\n", |builder| builder).await;
+    ready(&host, 2).await;
+    host.call::<_, u64>("p", "hang_up", &json!({})).await.unwrap();
+    let before = time::Instant::now();
+    assert_eq!(who(&host).await, 2);
+    assert!(before.elapsed() < Duration::from_millis(400), "the verdict was waited for");
+    assert_eq!(host.plugin("p").await.unwrap().instances[0].role, "active");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_plugin_of_several_goes_on_with_those_it_has() {
     let host = host_of(&numbered(), "[supervision]\ninstances = 2\n", |builder| builder).await;
     ready(&host, 2).await;

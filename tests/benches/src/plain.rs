@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
@@ -55,6 +55,13 @@ impl Plain {
         self.output.read_until(b'\n', &mut self.line)?;
         anyhow::ensure!(self.line.ends_with(b"\n"), "the child has ended");
         Ok(&self.line)
+    }
+
+    /// Kills it, and reads to the end of its output: as soon as that its death can be seen.
+    pub(crate) fn slay(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.output.read_to_end(&mut self.line)?;
+        Ok(())
     }
 
     /// Closes its input and waits for its end.

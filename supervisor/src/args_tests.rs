@@ -212,6 +212,8 @@ fn help_of_run() {
           --read <PATH>   Let it read this file or directory (repeatable)
           --write <PATH>  Let it read, execute and change this file or directory (repeatable)
           --exec <PATH>   Let it read and execute this file or directory (repeatable)
+          --deny <PATH>   Hide this although something around it is granted; `*`, `?` and `**` are
+                          matched when it starts (repeatable)
           --bare          Do not grant the system's programs and libraries
 
     Network and environment:
@@ -250,6 +252,7 @@ fn help_of_run() {
       plugbay run --read . -- git log --oneline
       plugbay run --write . --memory 4GiB --wall 10m -- cargo build --offline
       plugbay run --read . --net 443 --env TOKEN -- python3 fetch.py
+      plugbay run --write . --deny '**/.env' --deny .git/hooks -- npm test
       plugbay run --report report.json -- sh -c 'cat /etc/shadow'
     ");
 }

@@ -12,6 +12,7 @@ use std::{
 use plugbay_sandbox::{
     Access, Base, Calls, EnvGrant, FileGrant, HostGrant, Level, Limits, Network, NetworkMode,
     Profile,
+    deny::{self, DenyError, Found},
 };
 
 use crate::{
@@ -26,6 +27,8 @@ pub(crate) struct World<'a> {
     pub(crate) current_dir: &'a Path,
     /// Resolves a path to an absolute one without symlinks, as [`Path::canonicalize`] does.
     pub(crate) canonical: &'a dyn Fn(&Path) -> io::Result<PathBuf>,
+    /// Finds what an absolute pattern means now.
+    pub(crate) search: &'a dyn Fn(&Path) -> Result<Found, DenyError>,
 }
 
 impl fmt::Debug for World<'_> {
@@ -39,6 +42,10 @@ impl fmt::Debug for World<'_> {
 pub(crate) struct Grants {
     /// Files and directories, each path once.
     pub(crate) files: Vec<FileGrant>,
+    /// What of them stays hidden.
+    pub(crate) deny: Vec<PathBuf>,
+    /// What a person should know of that.
+    pub(crate) notes: Vec<String>,
     /// Whether the system's programs are there.
     pub(crate) base: Base,
     /// The network.
@@ -61,7 +68,10 @@ pub(crate) struct Grants {
 pub(crate) fn understand(typed: &Run, world: &World<'_>) -> Result<Grants, Failure> {
     let files = files(&typed.files, world)?;
     let workdir = workdir(typed.workdir.as_deref(), &files, world)?;
+    let (deny, notes) = denied(&typed.files.deny, world)?;
     Ok(Grants {
+        deny,
+        notes,
         base: if typed.files.bare { Base::Bare } else { Base::System },
         network: network(&typed.reach.net)?,
         unix_sockets: sockets(&typed.reach, world)?,
@@ -93,6 +103,32 @@ pub(crate) fn files(typed: &FileWords, world: &World<'_>) -> Result<Vec<FileGran
         }
     }
     Ok(grants)
+}
+
+/// What `--deny` hides, and what there is to say of it. A name that is not there is a mistake, since
+/// nothing would be hidden; a pattern may find nothing.
+fn denied(typed: &[PathBuf], world: &World<'_>) -> Result<(Vec<PathBuf>, Vec<String>), Failure> {
+    let (mut deny, mut notes) = (Vec::new(), Vec::new());
+    for pattern in typed {
+        let shown = pattern.display();
+        let found = (world.search)(&world.current_dir.join(pattern))
+            .map_err(|error| Failure::usage(format!("--deny: {error}")))?;
+        if found.paths.is_empty() && !deny::is_pattern(pattern) {
+            return Err(Failure::usage(format!("--deny `{shown}`: there is no such file")).hint(
+                "to hide it only where it is there, write it with a wildcard, as in `.en?`",
+            ));
+        }
+        if found.paths.is_empty() {
+            notes.push(format!("--deny `{shown}` finds nothing; what is made later is not hidden"));
+        }
+        notes.extend(found.linked.iter().map(|path| {
+            format!("`{}` is hidden, but has another name (a hard link)", path.display())
+        }));
+        deny.extend(found.paths);
+    }
+    deny.sort();
+    deny.dedup();
+    Ok((deny, notes))
 }
 
 fn sockets(typed: &ReachWords, world: &World<'_>) -> Result<Vec<PathBuf>, Failure> {
@@ -238,12 +274,25 @@ mod tests {
         }
     }
 
+    /// `/here/key` is there, with another name; patterns find nothing.
+    fn search(pattern: &Path) -> Result<Found, DenyError> {
+        let key = PathBuf::from("/here/key");
+        let there = pattern == key;
+        Ok(if there {
+            Found { paths: vec![key.clone()], linked: vec![key] }
+        } else {
+            Found::default()
+        })
+    }
+
     fn meant(flags: &[&str]) -> Result<Grants, Failure> {
         let words = ["plugbay", "run"].iter().chain(flags).chain(&["--", "true"]);
         let Verb::Run(run) = Plugbay::try_parse_from(words).unwrap().verb else {
             panic!("not a run")
         };
-        understand(&run, &World { current_dir: Path::new("/here"), canonical: &canonical })
+        let world =
+            World { current_dir: Path::new("/here"), canonical: &canonical, search: &search };
+        understand(&run, &world)
     }
 
     fn grant(path: &str, access: Access) -> FileGrant {
@@ -288,6 +337,17 @@ mod tests {
         a grant opens what exists; create the file or directory first
         ");
         assert!(meant(&["--unix", "/run/none.sock"]).is_err());
+    }
+
+    #[test]
+    fn a_name_that_hides_nothing_is_a_mistake_and_a_pattern_is_not() {
+        let grants = meant(&["--deny", "key", "--deny", "key", "--deny", "**/.env"]).unwrap();
+        assert_eq!(grants.deny, [Path::new("/here/key")]);
+        insta::assert_snapshot!(grants.notes[1..].join("\n"), @"
+        `/here/key` is hidden, but has another name (a hard link)
+        --deny `**/.env` finds nothing; what is made later is not hidden
+        ");
+        assert!(meant(&["--deny", "kye"]).is_err());
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::spelling::{self, Bound, EnvWord, FilterWord, NetWord};
         plugbay run --read . -- git log --oneline\n  \
         plugbay run --write . --memory 4GiB --wall 10m -- cargo build --offline\n  \
         plugbay run --read . --net 443 --env TOKEN -- python3 fetch.py\n  \
+        plugbay run --write . --deny '**/.env' --deny .git/hooks -- npm test\n  \
         plugbay run --report report.json -- sh -c 'cat /etc/shadow'"
 )]
 pub(crate) struct Run {
@@ -91,6 +92,11 @@ pub(crate) struct FileWords {
     /// Let it read and execute this file or directory (repeatable)
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) exec: Vec<PathBuf>,
+
+    /// Hide this although something around it is granted; `*`, `?` and `**` are matched when it
+    /// starts (repeatable)
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) deny: Vec<PathBuf>,
 
     /// Do not grant the system's programs and libraries
     #[arg(long)]

@@ -145,6 +145,9 @@ fn permissions(manifest: &Manifest) -> Vec<Row> {
             }
         }
     }
+    if !permissions.deny.is_empty() {
+        rows.push(("never", join(&permissions.deny)));
+    }
     rows.push(("system calls", permissions.system_calls.to_string()));
     if !permissions.env.is_empty() {
         // Names only: a value may be a secret.

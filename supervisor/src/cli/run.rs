@@ -20,7 +20,7 @@ use std::{
 use nix::errno::Errno;
 use plugbay_sandbox::{
     Child, Enforcement, EnvGrant, LaunchError, Launcher, Level, PlanError, Spec, Stage, Stdio,
-    Watch,
+    Watch, deny,
     resolve::{self, ResolveError, Resolved},
     scrub,
 };
@@ -40,7 +40,7 @@ pub(crate) fn run(typed: &Run, terminal: Terminal) -> Outcome {
     let here = env::current_dir().map_err(|error| {
         Failure::new(Exit::NotSealed, format!("the current directory is not usable: {error}"))
     })?;
-    let world = World { current_dir: &here, canonical: &Path::canonicalize };
+    let world = World { current_dir: &here, canonical: &Path::canonicalize, search: &deny::search };
     let grants = grants::understand(typed, &world)?;
     let mut report = Report::open(typed.report.as_deref(), &typed.command, &grants)?;
     let ended = seal_and_watch(typed, &grants, &here, terminal, &mut report);
@@ -65,6 +65,9 @@ fn seal_and_watch(
 ) -> Result<End, Failure> {
     if grants.level == Level::None {
         terminal.say_as(Tone::Bad, "warning", "level none: the command runs without a sandbox");
+    }
+    if !typed.quiet {
+        grants.notes.iter().for_each(|note| terminal.say_as(Tone::Note, "plugbay", note));
     }
     let resolved = find(&typed.command, grants, here)?;
     let notes = resolved.notes.clone();
@@ -121,6 +124,7 @@ fn spec(grants: &Grants, resolved: Resolved) -> Spec {
         env,
         workdir: grants.workdir.clone(),
         files,
+        deny: grants.deny.clone(),
         base: grants.base,
         network: grants.network.clone(),
         unix_sockets: grants.unix_sockets.clone(),
@@ -171,6 +175,10 @@ fn of_launch(error: &LaunchError) -> Failure {
             let hint = "`plugbay doctor` shows what holds here; --level standard asks for less";
             (Exit::NotSealed, Some(hint))
         }
+        LaunchError::Plan(PlanError::Deny { .. }) => {
+            let hint = "grant less instead, or run where `plugbay doctor` shows a mount namespace";
+            (Exit::NotSealed, Some(hint))
+        }
         LaunchError::Plan(_)
         | LaunchError::Stage(_)
         | LaunchError::Filter(_)
@@ -184,6 +192,9 @@ fn of_launch(error: &LaunchError) -> Failure {
 fn show(enforcement: &Enforcement, grants: &Grants, terminal: Terminal) {
     for grant in &grants.files {
         terminal.say(&format!("granted: {:?} {}", grant.access, grant.path.display()));
+    }
+    for path in &grants.deny {
+        terminal.say(&format!("denied: {}", path.display()));
     }
     terminal.say(&format!("in {}", grants.workdir.display()));
     terminal.say_painted(sheet::enforcement(enforcement, terminal.on_stderr()).trim_end());

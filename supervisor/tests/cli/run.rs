@@ -200,3 +200,26 @@ fn the_doctor_breaks_no_promise() {
     assert!(proven >= 10, "{findings:#}");
     assert!(proofs.iter().all(|proof| proof["verdict"] != "broken"), "{findings:#}");
 }
+
+#[test]
+fn what_is_denied_is_hidden_or_the_command_does_not_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    std::fs::set_permissions(here, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::create_dir(here.join("sub")).unwrap();
+    for name in ["file", ".env", "sub/.env"] {
+        std::fs::write(here.join(name), format!("{name}\n")).unwrap();
+    }
+    let words =
+        ["run", "--read", ".", "--deny", "**/.env", "--", "cat", "file", ".env", "sub/.env"];
+    let ran = run_in(here, &words);
+    if ran.code == Some(125) {
+        // Without mounts.
+        return assert!(ran.stderr.contains("cannot be denied"), "{ran:?}");
+    }
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), "file\n"), "{ran:?}");
+    run_in(here, &["run", "--read", ".", "--deny", ".evn", "--", "true"])
+        .fails(2, "error: --deny `.evn`: there is no such file");
+    let note = run_in(here, &["run", "--read", ".", "--deny", "*.pem", "--", "true"]);
+    assert!(note.stderr.contains("`*.pem` finds nothing"), "{note:?}");
+}

@@ -110,6 +110,7 @@ pub(crate) const PERMISSIONS: Table = Table {
     keys: &[
         key("network", "true, false, or list of destinations", Value("false")),
         key("filesystem", "`none`, `read-only`, or table of paths", Value("\"none\"")),
+        key("deny", "list of paths", Value("[]")),
         key("system_calls", "`default`, `ci`, or list of calls", Value("\"default\"")),
         key("env", "list of variables", Value("[]")),
     ],

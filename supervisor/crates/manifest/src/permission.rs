@@ -18,6 +18,8 @@ pub struct Permissions {
     pub network: NetworkPermission,
     /// Files beyond the plugin's own directory and the system base.
     pub filesystem: FilesystemPermission,
+    /// What stays hidden of what is opened; wildcards are matched at each start.
+    pub deny: Vec<GrantPath>,
     /// System calls.
     pub system_calls: SystemCalls,
     /// Environment variables.

@@ -7,6 +7,7 @@ mod beat;
 pub mod cgroup;
 pub mod child;
 pub mod denial;
+pub mod deny;
 pub mod enforcement;
 pub mod environment;
 pub mod launch;

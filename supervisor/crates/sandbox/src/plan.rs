@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::{
     cgroup::Controller,
+    deny,
     enforcement::{Layer, LayerReport, Status},
     limit::Held,
     machine::{BaseKind, Machine},
@@ -68,6 +69,14 @@ pub enum PlanError {
         path: PathBuf,
         /// Why not.
         why: &'static str,
+    },
+    /// A path that cannot be taken out of what is granted.
+    #[error("`{path}` cannot be denied: {why}")]
+    Deny {
+        /// The path as denied.
+        path: PathBuf,
+        /// Why not.
+        why: String,
     },
     /// A path that is not absolute.
     #[error("`{0}` is not an absolute path")]
@@ -162,6 +171,7 @@ pub(crate) fn plan(
 ) -> Result<Plan, PlanError> {
     check_paths(spec)?;
     let spec = &*narrowed(spec, rung);
+    check_deny(spec, machine, rung, lost)?;
     let sealed = spec.level != Level::None;
     let dedicated = sealed && machine.set_ids && machine.uid == 0 && rung != Rung::User;
     let identity = if dedicated { Identity::Dedicated } else { Identity::Launcher };
@@ -193,7 +203,8 @@ pub(crate) fn plan(
 
 fn check_paths(spec: &Spec) -> Result<(), PlanError> {
     let grants = spec.files.iter().map(|grant| &grant.path);
-    for path in grants.chain(&spec.unix_sockets).chain([&spec.program, &spec.workdir]) {
+    let named = grants.chain(&spec.unix_sockets).chain(&spec.deny);
+    for path in named.chain([&spec.program, &spec.workdir]) {
         if !path.is_absolute() {
             return Err(PlanError::Relative(path.clone()));
         }
@@ -209,6 +220,26 @@ fn check_paths(spec: &Spec) -> Result<(), PlanError> {
         return Err(PlanError::Grant { path: grant.path.clone(), why });
     }
     Ok(())
+}
+
+/// Only mounts take something out of a granted tree. Without them the process would have what it was
+/// denied, so it does not start.
+fn check_deny(spec: &Spec, machine: &Machine, rung: Rung, lost: &str) -> Result<(), PlanError> {
+    let refused = |path: &Path, why: String| Err(PlanError::Deny { path: path.to_owned(), why });
+    for path in &spec.deny {
+        if let Some(why) = deny::refusal(path, spec) {
+            return refused(path, why.to_owned());
+        }
+    }
+    if rung != Rung::Bare || spec.level == Level::None {
+        return Ok(());
+    }
+    deny::covers(spec, &machine.base).first().map_or(Ok(()), |cover| {
+        refused(
+            cover.at(),
+            format!("it lies in what is granted, and only mounts could hide it: {lost}"),
+        )
+    })
 }
 
 /// The spec as far as this rung can hold it: an own loopback takes a network namespace. Without one
@@ -255,7 +286,7 @@ fn namespaces(rung: Rung, network: NetworkMode) -> i32 {
 fn landlock(spec: &Spec, machine: &Machine, rung: Rung) -> LandlockPlan {
     let files =
         if rung == Rung::Bare { host_rules(spec, machine) } else { view_rules(spec, machine) };
-    let grants = view::needed(&spec.files, spec.base, &machine.base).into_iter().map(|grant| {
+    let grants = view::needed(spec, &machine.base).into_iter().map(|grant| {
         let rights = match grant.access {
             Access::Read => Rights::Read,
             Access::Exec => Rights::Exec,

@@ -22,6 +22,9 @@ pub struct Spec {
     pub workdir: PathBuf,
     /// Files and directories opened to the process, beyond the base.
     pub files: Vec<FileGrant>,
+    /// Paths that stay hidden although a tree around them is granted; they exist, links followed.
+    #[serde(default)]
+    pub deny: Vec<PathBuf>,
     /// Which system programs and libraries are readable without a grant.
     pub base: Base,
     /// Which network the process sees.
@@ -47,6 +50,7 @@ impl Spec {
             env: Vec::new(),
             workdir: PathBuf::from("/tmp"),
             files: Vec::new(),
+            deny: Vec::new(),
             base: Base::System,
             network: Network::default(),
             unix_sockets: Vec::new(),

@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    deny::{self, Cover},
     machine::{BaseEntry, BaseKind},
     spec::{Access, Base, FileGrant, NetworkMode, Spec},
 };
@@ -27,6 +28,8 @@ pub(crate) enum Step {
     Bind(Bind),
     /// An empty, bounded file system in memory.
     Memory { at: PathBuf, bytes: u64, mode: u32 },
+    /// Something of the kind that is there, which cannot be opened.
+    Mask { at: PathBuf },
     /// The process file system of the new pid namespace, read-only.
     Processes,
     /// An own instance of pseudo terminals at `/dev/pts`.
@@ -65,7 +68,8 @@ impl Step {
             Self::Directory { at }
             | Self::Link { at, .. }
             | Self::File { at, .. }
-            | Self::Memory { at, .. } => at,
+            | Self::Memory { at, .. }
+            | Self::Mask { at } => at,
             Self::Bind(bind) => &bind.path,
             Self::Processes => Path::new("/proc"),
             Self::Terminals => Path::new("/dev/pts"),
@@ -80,7 +84,11 @@ impl Step {
     fn is_mount(&self) -> bool {
         match self {
             Self::Directory { .. } | Self::Link { .. } | Self::File { .. } => false,
-            Self::Bind(_) | Self::Memory { .. } | Self::Processes | Self::Terminals => true,
+            Self::Bind(_)
+            | Self::Memory { .. }
+            | Self::Mask { .. }
+            | Self::Processes
+            | Self::Terminals => true,
         }
     }
 }
@@ -100,9 +108,12 @@ pub(crate) struct View {
 pub(crate) const DEVICES: [&str; 5] =
     ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
+/// Room for the places to mount on in a directory that is denied but for something in it.
+const HOLLOW: u64 = 256 << 10;
+
 /// Composes the view.
 pub(crate) fn compose(spec: &Spec, base: &[BaseEntry]) -> View {
-    let grants = needed(&spec.files, spec.base, base);
+    let grants = needed(spec, base);
     let host_root = grants.iter().find(|grant| grant.path == Path::new("/"));
     let mut steps = Vec::new();
     if host_root.is_none() {
@@ -119,18 +130,31 @@ pub(crate) fn compose(spec: &Spec, base: &[BaseEntry]) -> View {
     steps.push(Step::Memory { at: "/tmp".into(), bytes: spec.limits.tmp_size, mode: 0o1777 });
     steps.push(Step::Processes);
     let below_root = grants.iter().filter(|grant| grant.path != Path::new("/"));
-    steps.extend(below_root.map(|grant| {
-        Step::Bind(Bind {
-            path: grant.path.clone(),
-            writable: grant.access == Access::Write,
-            kind: if grant.path.starts_with("/dev") { BindKind::Device } else { BindKind::Grant },
-        })
-    }));
+    let mut said: Vec<Step> = below_root.map(granted).collect();
+    said.extend(deny::covers(spec, base).iter().map(denied));
+    // What lies deeper goes on top. The order of those in it is kept, so that one can be made ahead.
+    said.sort_by(|one, other| one.at().cmp(other.at()));
+    steps.extend(said);
     steps.extend(spec.unix_sockets.iter().map(|socket| {
         Step::Bind(Bind { path: socket.clone(), writable: true, kind: BindKind::Grant })
     }));
     let nested = nested(&steps);
     View { host_root: host_root.map(|grant| grant.access == Access::Write), steps, nested }
+}
+
+fn granted(grant: &FileGrant) -> Step {
+    Step::Bind(Bind {
+        path: grant.path.clone(),
+        writable: grant.access == Access::Write,
+        kind: if grant.path.starts_with("/dev") { BindKind::Device } else { BindKind::Grant },
+    })
+}
+
+fn denied(cover: &Cover<'_>) -> Step {
+    match cover {
+        Cover::Mask(at) => Step::Mask { at: (*at).to_owned() },
+        Cover::Hollow(at) => Step::Memory { at: (*at).to_owned(), bytes: HOLLOW, mode: 0o555 },
+    }
 }
 
 fn nested(steps: &[Step]) -> Vec<bool> {
@@ -158,16 +182,19 @@ pub(crate) fn shares_network(mode: NetworkMode) -> bool {
 
 /// The grants in path order, without those that a parent or the base already gives. A grant inside
 /// another adds to it and never takes away, so that the result is the same without mounts.
-pub(crate) fn needed(grants: &[FileGrant], kind: Base, base: &[BaseEntry]) -> Vec<FileGrant> {
-    let mut sorted = grants.to_vec();
+pub(crate) fn needed(spec: &Spec, base: &[BaseEntry]) -> Vec<FileGrant> {
+    let mut sorted = spec.files.clone();
     sorted.sort_by(|one, other| one.path.cmp(&other.path).then(other.access.cmp(&one.access)));
     let mut kept: Vec<FileGrant> = Vec::new();
     for grant in sorted {
-        let by_base =
-            kind == Base::System && grant.access <= Access::Exec && in_base(&grant.path, base);
-        let by_parent = kept
-            .iter()
-            .any(|wider| grant.path.starts_with(&wider.path) && wider.access >= grant.access);
+        let by_base = spec.base == Base::System
+            && grant.access <= Access::Exec
+            && in_base(spec, &grant, base);
+        let by_parent = kept.iter().any(|wider| {
+            grant.path.starts_with(&wider.path)
+                && wider.access >= grant.access
+                && !deny::parts(&spec.deny, &wider.path, &grant.path)
+        });
         if !by_base && !by_parent {
             kept.push(grant);
         }
@@ -175,8 +202,12 @@ pub(crate) fn needed(grants: &[FileGrant], kind: Base, base: &[BaseEntry]) -> Ve
     kept
 }
 
-fn in_base(path: &Path, base: &[BaseEntry]) -> bool {
-    base.iter().any(|entry| entry.kind == BaseKind::Programs && path.starts_with(&entry.path))
+fn in_base(spec: &Spec, grant: &FileGrant, base: &[BaseEntry]) -> bool {
+    base.iter().any(|entry| {
+        entry.kind == BaseKind::Programs
+            && grant.path.starts_with(&entry.path)
+            && !deny::parts(&spec.deny, &entry.path, &grant.path)
+    })
 }
 
 fn base_steps(steps: &mut Vec<Step>, base: &[BaseEntry], host_network: bool) {
@@ -252,6 +283,10 @@ mod tests {
         list.iter().map(|(path, access)| FileGrant::requested(*path, *access)).collect()
     }
 
+    fn opened(files: Vec<FileGrant>, base: Base) -> Spec {
+        Spec { files, base, ..Spec::new("/usr/bin/true") }
+    }
+
     fn paths(list: &[FileGrant]) -> Vec<String> {
         list.iter().map(|grant| grant.path.display().to_string()).collect()
     }
@@ -271,20 +306,36 @@ mod tests {
     #[test]
     fn a_grant_inside_a_wider_one_is_dropped() {
         let list = grants(&[("/a/b", Access::Read), ("/a", Access::Write), ("/ab", Access::Read)]);
-        assert_eq!(paths(&needed(&list, Base::System, &base())), ["/a", "/ab"]);
+        assert_eq!(paths(&needed(&opened(list, Base::System), &base())), ["/a", "/ab"]);
     }
 
     #[test]
     fn a_stronger_grant_inside_a_weaker_one_stays_after_it() {
         let list = grants(&[("/a/out", Access::Write), ("/a", Access::Read)]);
-        assert_eq!(paths(&needed(&list, Base::System, &base())), ["/a", "/a/out"]);
+        assert_eq!(paths(&needed(&opened(list, Base::System), &base())), ["/a", "/a/out"]);
+    }
+
+    #[test]
+    fn a_grant_below_something_denied_opens_it_again_on_top() {
+        let mut spec = opened(
+            grants(&[("/a", Access::Read), ("/a/b/c", Access::Read), ("/a/x", Access::Read)]),
+            Base::System,
+        );
+        spec.deny = vec!["/a/b".into(), "/a/b/c/key".into()];
+        assert_eq!(paths(&needed(&spec, &base())), ["/a", "/a/b/c"]);
+        let view = compose(&spec, &base());
+        let last: Vec<String> =
+            view.steps.iter().map(|step| step.at().display().to_string()).collect();
+        assert_eq!(last[last.len() - 4..], ["/a", "/a/b", "/a/b/c", "/a/b/c/key"]);
+        assert!(view.nested[view.nested.len() - 3..].iter().all(|nested| *nested));
+        assert!(matches!(view.steps.last(), Some(Step::Mask { .. })));
     }
 
     #[test]
     fn the_base_covers_reading_but_not_writing() {
         let list = grants(&[("/usr/share", Access::Read), ("/usr/local", Access::Write)]);
-        assert_eq!(paths(&needed(&list, Base::System, &base())), ["/usr/local"]);
-        assert_eq!(paths(&needed(&list, Base::Bare, &base())).len(), 2);
+        assert_eq!(paths(&needed(&opened(list.clone(), Base::System), &base())), ["/usr/local"]);
+        assert_eq!(paths(&needed(&opened(list, Base::Bare), &base())).len(), 2);
     }
 
     #[test]

@@ -50,7 +50,11 @@ impl Request {
             ..FileWords::default()
         };
         let here = env::current_dir().map_err(Failure::usage)?;
-        let world = World { current_dir: &here, canonical: &Path::canonicalize };
+        let world = World {
+            current_dir: &here,
+            canonical: &Path::canonicalize,
+            search: &plugbay_sandbox::deny::search,
+        };
         Ok(Self {
             dependencies: dependencies(&package, &typed.places),
             method: typed.method.clone(),

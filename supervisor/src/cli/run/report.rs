@@ -58,6 +58,8 @@ struct Document {
 struct Granted {
     base: Base,
     files: Vec<FileGrant>,
+    /// What of them stays hidden.
+    deny: Vec<String>,
     network: Network,
     unix: Vec<String>,
     env: Vec<String>,
@@ -199,6 +201,7 @@ impl Document {
             grants: Granted {
                 base: grants.base,
                 files: grants.files.clone(),
+                deny: grants.deny.iter().map(|it| it.display().to_string()).collect(),
                 network: grants.network.clone(),
                 unix: grants.unix_sockets.iter().map(|it| it.display().to_string()).collect(),
                 env: grants.env.iter().map(name_of).collect(),

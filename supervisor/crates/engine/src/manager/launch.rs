@@ -8,7 +8,7 @@ use plugbay_protocol::{
     handshake::{Features, Initialize, Peer, Restart, WireLimits, feature},
     limits,
 };
-use plugbay_sandbox::{Access, EnvGrant, FileGrant, resolve::resolve, scrub};
+use plugbay_sandbox::{Access, EnvGrant, FileGrant, deny, resolve::resolve, scrub};
 use serde_json::value::RawValue;
 
 use super::{ledger::Ledger, sdk};
@@ -159,9 +159,10 @@ impl Recipe {
             let env = scrub(&environment, &variables(&manifest));
             let mut command = find(&manifest, &place, &environment, env)?;
             supply(&manifest, &mut command, python)?;
-            let notes = std::mem::take(&mut command.notes);
-            let spec = grants::spec(&manifest, &place, command)
+            let mut notes = std::mem::take(&mut command.notes);
+            let mut spec = grants::spec(&manifest, &place, command)
                 .map_err(|message| refused("grants", message))?;
+            spec.deny = hidden(&manifest, &place, &mut notes)?;
             let grants = grants::told(&spec, &manifest, host_methods);
             Ok(Prepared { spec, grants, notes })
         })
@@ -225,6 +226,30 @@ fn exit(rule: ExitRule) -> Exit {
         ExitRule::StayDown => Exit::Declined,
         ExitRule::Permanent => Exit::Permanent,
     }
+}
+
+/// What of its grants stays hidden: the paths that are there now. A home that does not exist hides
+/// nothing.
+fn hidden(
+    manifest: &Manifest,
+    place: &Place,
+    notes: &mut Vec<String>,
+) -> Result<Vec<PathBuf>, Cause> {
+    let mut hidden = Vec::new();
+    for path in &manifest.permissions.deny {
+        let Some(pattern) = path.locate(&place.dir, place.home.as_deref()) else { continue };
+        let found = deny::search(&pattern).map_err(|error| refused("deny", error.to_string()))?;
+        if found.paths.is_empty() {
+            notes.push(format!("nothing to deny at `{path}`; what is made later is not hidden"));
+        }
+        notes.extend(found.linked.iter().map(|path| {
+            format!("denied: `{}`, which has another name (a hard link)", path.display())
+        }));
+        hidden.extend(found.paths);
+    }
+    hidden.sort();
+    hidden.dedup();
+    Ok(hidden)
 }
 
 fn variables(manifest: &Manifest) -> Vec<EnvGrant> {

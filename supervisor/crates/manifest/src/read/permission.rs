@@ -29,6 +29,7 @@ pub(super) fn read(section: &Section<'_>) -> Permissions {
     Permissions {
         network: section.get("network").and_then(|f| read_network(&f)).unwrap_or_default(),
         filesystem: section.get("filesystem").and_then(|f| read_files(&f)).unwrap_or_default(),
+        deny: section.get("deny").map(|field| read_paths(&field)).unwrap_or_default(),
         system_calls: section.get("system_calls").and_then(|f| read_calls(&f)).unwrap_or_default(),
         env: section.get("env").and_then(|field| read_env(&field)).unwrap_or_default(),
     }

@@ -149,6 +149,10 @@ fn a_full_manifest_is_read_to_the_last_key() {
             ]
           }
         },
+        "deny": [
+          "~/.ssh",
+          "./**/*.key"
+        ],
         "system_calls": "default",
         "env": [
           "LANG",

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::{Barrier, Denial, Fix};
 use crate::{
+    deny,
     machine::{BaseEntry, BaseKind},
     plan::Rung,
     spec::{Access, Base, NetworkMode, Spec},
@@ -85,6 +86,7 @@ pub(super) trait Host {
 #[derive(Debug)]
 pub(super) struct Granted {
     files: Vec<(PathBuf, Access)>,
+    denied: Vec<PathBuf>,
     sockets: Vec<PathBuf>,
     /// Whether names that were not granted do not exist inside.
     viewed: bool,
@@ -113,6 +115,7 @@ impl Granted {
         files.extend(WRITTEN.map(|path| (PathBuf::from(path), Access::Read)));
         Self {
             files,
+            denied: spec.deny.clone(),
             sockets: spec.unix_sockets.clone(),
             viewed: rung != Rung::Bare,
             network: spec.network.clone(),
@@ -120,8 +123,15 @@ impl Granted {
     }
 
     fn access(&self, path: &Path) -> Option<Access> {
-        let above = self.files.iter().filter(|(granted, _)| path.starts_with(granted));
+        let above = self.files.iter().filter(|(granted, _)| {
+            path.starts_with(granted) && !deny::parts(&self.denied, granted, path)
+        });
         above.map(|(_, access)| *access).max()
+    }
+
+    /// Whether it is closed by name: no grant around it would open it.
+    fn is_denied(&self, path: &Path) -> bool {
+        self.denied.iter().any(|denied| path.starts_with(denied)) && self.access(path).is_none()
     }
 
     /// Whether a directory on the way to something granted: it is there, and can be looked at.
@@ -154,6 +164,10 @@ impl Granted {
         };
         if covered {
             return None;
+        }
+        if self.is_denied(&target) {
+            let denial = Denial::new(Barrier::Files, "denied-by-name");
+            return Some(Denial { path: Some(path.to_owned()), ..denial });
         }
         let rule = if held.is_some() { "granted-for-reading" } else { "not-granted" };
         Some(Denial {
@@ -337,6 +351,16 @@ mod tests {
         assert_eq!(lacks("connect", 80), Some(Fix::Connect(80)));
         assert_eq!(lacks("bind", 8080), Some(Fix::Listen(8080)));
         assert_eq!(lacks("bind", 0), None);
+    }
+
+    #[test]
+    fn what_is_denied_by_name_has_no_fix() {
+        let mut granted = granted();
+        granted.denied = vec!["/srv/write/key".into(), "/srv".into()];
+        let rule = |path: &str| granted.file(Path::new(path), Want::Read, &Fake);
+        assert_eq!(rule("/srv/write/file"), None);
+        let denial = rule("/srv/write/key").unwrap();
+        assert_eq!((denial.rule.as_str(), denial.fix), ("denied-by-name", None));
     }
 
     #[test]

@@ -58,6 +58,7 @@ pub(crate) fn enter(
     for (step, nested) in view.steps.iter().zip(&view.nested) {
         prepared.push(Prepared { step, mount: prepare(step, mapper, &mut lost)?, nested: *nested });
     }
+    mask(&mut prepared)?;
     let root = new_root(view, mapper, &mut lost)?;
     leave_old_root(&root).map_err(&failed)?;
     build(view, &prepared, &root, own_line)?;
@@ -98,7 +99,7 @@ fn build(
 fn at_step(step: &Step) -> impl FnOnce(std::io::Error) -> Failure {
     |error| Failure {
         stage: Stage::Mount,
-        errno: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)),
+        errno: errno(&error),
         subject: step.at().display().to_string(),
     }
 }
@@ -140,6 +141,7 @@ fn prepare(
     match step {
         Step::Directory { .. } | Step::Link { .. } | Step::File { .. } => Ok(None),
         Step::Bind(bind) => copy(bind, mapper, lost).map(Some),
+        Step::Mask { at } => covered(at),
         Step::Memory { bytes, mode, .. } => memory(*bytes, *mode).map(Some).map_err(failed),
         Step::Processes => {
             match sys::new_filesystem(c"proc", &[], RDONLY | NOSUID | NODEV | NOEXEC) {
@@ -167,6 +169,61 @@ fn prepare(
             }
         }
     }
+}
+
+/// What is to be masked. That it is gone since somebody looked leaves nothing to hide; that it has
+/// become a link would lead the mask astray.
+fn covered(at: &Path) -> Result<Option<OwnedFd>, Failure> {
+    let failed = Failure::about(Stage::OpenGrant, at.display().to_string());
+    match open(at, OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty()) {
+        Ok(found) if is_kind(&found, libc::S_IFLNK) => Err(failed(Errno::ELOOP)),
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+        Err(errno) => Err(failed(errno)),
+    }
+}
+
+/// Puts in the place of each thing that is to be masked a copy of a file or directory that nobody may
+/// open. They lie in a file system of their own, which hangs in the old root for as long as it takes.
+fn mask(prepared: &mut [Prepared<'_>]) -> Result<(), Failure> {
+    let is_mask = |prepared: &&mut Prepared<'_>| matches!(prepared.step, Step::Mask { .. });
+    let mut masked = prepared.iter_mut().filter(is_mask).peekable();
+    if masked.peek().is_none() {
+        return Ok(());
+    }
+    let failed = Failure::at(Stage::Mount);
+    let hanger = memory(64 << 10, 0o700).map_err(&failed)?;
+    let place = hang(&hanger).map_err(&failed)?;
+    let path = |name| Path::new(place).join(name);
+    fs::DirBuilder::new()
+        .mode(0o000)
+        .create(path("directory"))
+        .and_then(|()| {
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o000).open(path("file"))
+        })
+        .map_err(|error| failed(errno(&error)))?;
+    let read_only = MountChange { set: RDONLY | NOEXEC, ..MountChange::default() };
+    sys::change_mount(hanger.as_fd(), read_only).map_err(&failed)?;
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let [directory, file] =
+        ["directory", "file"].map(|name| open(&path(name), flags, Mode::empty()));
+    let (directory, file) = (directory.map_err(&failed)?, file.map_err(&failed)?);
+    for prepared in masked {
+        if let Some(found) = &prepared.mount {
+            let stand_in = if is_kind(found, libc::S_IFDIR) { &directory } else { &file };
+            prepared.mount = Some(sys::clone_tree(stand_in.as_fd()).map_err(&failed)?);
+        }
+    }
+    drop((directory, file));
+    umount2(place, MntFlags::MNT_DETACH).map_err(failed)
+}
+
+fn is_kind(found: &OwnedFd, kind: libc::mode_t) -> bool {
+    fstat(found).is_ok_and(|found| found.st_mode & libc::S_IFMT == kind)
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
 fn memory(bytes: u64, mode: u32) -> Result<OwnedFd, Errno> {
@@ -242,6 +299,7 @@ pub(crate) fn trees(steps: &[Step]) -> Option<Vec<OwnedFd>> {
         | Step::Link { .. }
         | Step::File { .. }
         | Step::Memory { .. }
+        | Step::Mask { .. }
         | Step::Processes
         | Step::Terminals => None,
     };
@@ -311,13 +369,15 @@ fn new_root(
         }
         None => memory(1 << 20, 0o755).map_err(&failed)?,
     };
-    let place = PLACES
-        .iter()
-        .find(|place| Path::new(place).is_dir())
-        .ok_or(Errno::ENOENT)
-        .map_err(&failed)?;
-    sys::attach_mount(root.as_fd(), place.as_bytes()).map_err(&failed)?;
+    hang(&root).map_err(&failed)?;
     Ok(root)
+}
+
+/// Attaches a mount somewhere in the old root, where it can be used but not seen by anybody else.
+fn hang(mount: &OwnedFd) -> Result<&'static str, Errno> {
+    let place = PLACES.into_iter().find(|place| Path::new(place).is_dir()).ok_or(Errno::ENOENT)?;
+    sys::attach_mount(mount.as_fd(), place.as_bytes())?;
+    Ok(place)
 }
 
 fn leave_old_root(root: &OwnedFd) -> Result<(), Errno> {
@@ -355,6 +415,8 @@ impl Skeleton {
                 file.write_all(own_line.for_file(at).as_bytes())
             }
             (Step::Bind(_), Some(mount)) => self.mount_point(at, mount),
+            // It is there, or nothing is.
+            (Step::Mask { .. }, _) => Ok(()),
             _ => self.directory(at),
         }
     }
@@ -382,8 +444,7 @@ impl Skeleton {
     }
 
     fn mount_point(&mut self, at: &Path, mount: &OwnedFd) -> std::io::Result<()> {
-        let kind = fstat(mount).map_err(std::io::Error::from)?.st_mode & libc::S_IFMT;
-        if kind == libc::S_IFDIR {
+        if is_kind(mount, libc::S_IFDIR) {
             return self.directory(at);
         }
         self.parents(at)?;

@@ -9,7 +9,10 @@
 
 mod attempt;
 mod decode;
+pub mod lesson;
 mod observer;
+mod question;
+pub mod secret;
 mod tally;
 mod watcher;
 
@@ -22,6 +25,7 @@ use crate::{
     spec::{Access, NetworkMode, Profile},
 };
 
+pub use lesson::Lessons;
 pub(crate) use observer::Observer;
 pub use tally::Tally;
 pub use watcher::{Watcher, Wish};
@@ -38,6 +42,9 @@ pub enum Watch {
     /// Costs some microseconds for each, and is only advice: the process may change a name in its
     /// memory after it was read.
     Attempts,
+    /// And every other system call but the commonest, to learn what would have to be granted
+    /// ([`crate::Launcher::start_learning`]).
+    Lessons,
 }
 
 /// What refused.

@@ -24,9 +24,10 @@ use thiserror::Error;
 use crate::{
     cgroup::{self, Group, Lost},
     child::Child,
-    denial::{Observer, Watch, Watched, Watcher},
+    denial::{Watch, Watched, Watcher},
     enforcement::{Enforcement, LayerReport, TreeKill},
     layers::confine::{Image, Programs},
+    learn,
     limit::{Held, Limit},
     machine::Machine,
     plan::{self, Plan, PlanError, Rights, Rung, Unheld},
@@ -166,7 +167,33 @@ impl Launcher {
     /// # Errors
     /// [`LaunchError`]; nothing was executed.
     pub fn start(&mut self, spec: Spec, stdio: Stdio) -> Result<Child, LaunchError> {
-        let mut launch = self.begin(spec, stdio)?;
+        let launch = self.begin(spec, stdio)?;
+        self.finish(launch)
+    }
+
+    /// Starts `spec` with everything open, and watches what it reaches for beyond its grants
+    /// ([`Watcher::into_lessons`]); `shown` are directories of the host below its private `/tmp` that it
+    /// sees as well.
+    ///
+    /// It is confined by nothing but its user, its limits and what no profile of system calls allows.
+    ///
+    /// # Errors
+    /// [`LaunchError`]; nothing was executed.
+    pub fn start_learning(
+        &mut self,
+        spec: Spec,
+        shown: Vec<PathBuf>,
+        stdio: Stdio,
+    ) -> Result<Child, LaunchError> {
+        self.watch(Watch::Lessons);
+        let wide = learn::opened(&spec, &learn::entries(&self.machine.base), &shown);
+        let mut launch = Launch::new(wide, stdio);
+        launch.learning = Some(Box::new((spec, shown)));
+        self.attempt(&mut launch)?;
+        self.finish(launch)
+    }
+
+    fn finish(&mut self, mut launch: Launch) -> Result<Child, LaunchError> {
         loop {
             if let Some(child) = launch.advance(self, Wait::Block)? {
                 return Ok(child);
@@ -270,7 +297,8 @@ impl Launcher {
                     private,
                     main: None,
                     failure: None,
-                    listener: None,
+                    watcher: None,
+                    watched: Watched::default(),
                 });
                 Ok(())
             }
@@ -332,6 +360,7 @@ impl Launcher {
 const NO_CLONE_INTO_CGROUP: [Errno; 6] =
     [Errno::ENOSYS, Errno::E2BIG, Errno::EINVAL, Errno::EBUSY, Errno::EACCES, Errno::EOPNOTSUPP];
 
+mod asking;
 mod standby;
 
 use standby::Standbys;
@@ -351,6 +380,8 @@ pub struct Launch {
     spec: Spec,
     stdio: Stdio,
     attempt: Option<Attempt>,
+    /// What is really granted, and what is shown beside, where it is to be learned what is missing.
+    learning: Option<Box<(Spec, Vec<PathBuf>)>>,
 }
 
 #[derive(Debug)]
@@ -369,13 +400,14 @@ struct Attempt {
     failure: Option<Failure>,
     /// What is to be watched, of which filter.
     watching: Option<(Watch, Variant)>,
-    /// Where the filter asks, or why it does not.
-    listener: Option<Result<OwnedFd, Errno>>,
+    /// Who answers the filter's questions, and what it will be told.
+    watcher: Option<Watcher>,
+    watched: Watched,
 }
 
 impl Launch {
     fn new(spec: Spec, stdio: Stdio) -> Self {
-        Self { spec, stdio, attempt: None }
+        Self { spec, stdio, attempt: None, learning: None }
     }
 
     /// Readable when [`Launch::advance`] has something to do.
@@ -404,11 +436,17 @@ impl Launch {
             let Some(attempt) = &mut self.attempt else {
                 return Err(Failure::at(Stage::Clone)(Errno::ESRCH).into());
             };
+            if !attempt.has_record(wait) {
+                return Ok(None);
+            }
             match attempt.report.receive(wait) {
                 Ok(Some(Record::Layer(report))) => attempt.correct(report),
                 Ok(Some(Record::Main(process))) => attempt.main = Some(process),
                 Ok(Some(Record::Failed(failure))) => attempt.failure = Some(failure),
-                Ok(Some(Record::Listener(listener))) => attempt.listener = Some(listener),
+                Ok(Some(Record::Listener(listener))) => {
+                    let learning = self.learning.as_deref();
+                    attempt.listen(listener, &self.spec, learning, &launcher.machine);
+                }
                 Ok(None) => return self.conclude(launcher),
                 Err(Errno::EAGAIN) => return Ok(None),
                 Err(errno) => return Err(Failure::at(Stage::Clone)(errno).into()),
@@ -419,7 +457,7 @@ impl Launch {
     /// The inside has closed its end: exec succeeded, or there is a failure.
     fn conclude(&mut self, launcher: &mut Launcher) -> Result<Option<Child>, LaunchError> {
         let Some(attempt) = self.attempt.take() else { return Ok(None) };
-        match attempt.into_child(&self.spec, &launcher.machine) {
+        match attempt.into_child(&self.spec) {
             Ok(child) => Ok(Some(child)),
             Err((_, failure))
                 if failure.stage == Stage::Cgroup && !launcher.machine.classic.is_empty() =>
@@ -452,7 +490,7 @@ impl Attempt {
         }
     }
 
-    fn into_child(self, spec: &Spec, machine: &Machine) -> Result<Child, (Rung, Failure)> {
+    fn into_child(self, spec: &Spec) -> Result<Child, (Rung, Failure)> {
         let failure =
             self.failure.clone().or_else(|| self.main.is_none().then(|| self.vanished(spec)));
         let tree_kill = match (self.cgroup.can_kill(), self.rung) {
@@ -460,15 +498,12 @@ impl Attempt {
             (false, Rung::Root | Rung::User) => TreeKill::PidNamespace,
             (false, Rung::Bare) => TreeKill::Sweep,
         };
-        let private = self.private.as_ref().map(|private| private.0.as_path());
-        let observe = || Observer::new(spec, &machine.base, self.rung, private);
-        let (watched, watcher) = watched(self.watching, self.listener, observe);
         let enforcement = Enforcement {
             layers: self.reports,
             tree_kill,
             limits: self.held,
             notes: notes(spec),
-            watched,
+            watched: self.watched,
         };
         match (failure, self.main) {
             (None, Some(main)) => Ok(Child {
@@ -487,7 +522,7 @@ impl Attempt {
                 rung: self.rung,
                 limits: spec.limits.clone(),
                 enforcement,
-                watcher,
+                watcher: self.watcher,
             }),
             (failure, _) => {
                 sys::pidfd_signal(self.shim_fd.as_fd(), libc::SIGKILL).ok();
@@ -495,30 +530,6 @@ impl Attempt {
                 Err((self.rung, failure.unwrap_or_else(|| Failure::at(Stage::Clone)(Errno::ESRCH))))
             }
         }
-    }
-}
-
-/// The watcher of a process, and what it will be told.
-fn watched(
-    wanted: Option<(Watch, Variant)>,
-    listener: Option<Result<OwnedFd, Errno>>,
-    observe: impl FnOnce() -> Observer,
-) -> (Watched, Option<Watcher>) {
-    match (wanted, listener) {
-        (Some((watch, variant)), Some(Ok(listener))) => {
-            let attempts = watch == Watch::Attempts;
-            let watched = Watched { calls: true, attempts, why: String::new() };
-            (watched, Some(Watcher::new(listener, variant, attempts.then(observe))))
-        }
-        (Some(_), Some(Err(Errno::EBUSY))) => {
-            let why = "a sandbox around this one listens already".to_owned();
-            (Watched { why, ..Watched::default() }, None)
-        }
-        (Some(_), Some(Err(errno))) => {
-            let why = format!("the kernel refused a listener: {}", errno.desc());
-            (Watched { why, ..Watched::default() }, None)
-        }
-        (Some(_) | None, _) => (Watched::default(), None),
     }
 }
 

@@ -12,6 +12,7 @@ pub mod enforcement;
 pub mod environment;
 pub mod launch;
 mod layers;
+mod learn;
 pub mod limit;
 pub mod machine;
 mod order;
@@ -33,7 +34,9 @@ mod watchdog;
 
 pub use beat::Beat;
 pub use child::{Cause, Child, Exit, SECCOMP_KILL, Usage};
-pub use denial::{Barrier, Denial, Fix, Tally, Watch, Watched, Watcher, Wish};
+pub use denial::{
+    Barrier, Denial, Fix, Lessons, Tally, Watch, Watched, Watcher, Wish, lesson, secret,
+};
 pub use enforcement::{Enforcement, Layer, LayerReport, Status, TreeKill};
 pub use environment::{EnvGrant, scrub};
 pub use launch::{Launch, LaunchError, Launcher, Stdio, Wait};

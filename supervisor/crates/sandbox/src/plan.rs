@@ -185,12 +185,7 @@ pub(crate) fn plan(
         identity,
         view: (sealed && rung != Rung::Bare).then(|| view::compose(spec, &machine.base)),
         landlock: (sealed && machine.landlock_abi > 0).then(|| landlock(spec, machine, rung)),
-        filter: sealed.then(|| Variant {
-            profile: spec.profile,
-            network: filtered(spec.network.mode),
-            ipc_namespace: rung != Rung::Bare,
-            listen: may_listen(spec),
-        }),
+        filter: filter(spec, rung),
         rlimits: rlimits(spec, machine, rung, dedicated),
         unheld: Unheld::of(machine, rung, dedicated),
         held: report::held(spec, machine, rung, dedicated),
@@ -199,6 +194,17 @@ pub(crate) fn plan(
     };
     require(spec, &plan.expected)?;
     Ok(plan)
+}
+
+/// The system call filter of a spec, if it has one.
+pub(crate) fn filter(spec: &Spec, rung: Rung) -> Option<Variant> {
+    let spec = &*narrowed(spec, rung);
+    (spec.level != Level::None).then(|| Variant {
+        profile: spec.profile,
+        network: filtered(spec.network.mode),
+        ipc_namespace: rung != Rung::Bare,
+        listen: may_listen(spec),
+    })
 }
 
 fn check_paths(spec: &Spec) -> Result<(), PlanError> {

@@ -439,6 +439,26 @@ pub(crate) fn pidfd_signal(process: BorrowedFd<'_>, signal: i32) -> Result<(), E
     .map(drop)
 }
 
+/// Whether a descriptor of another process, named by one of its threads, is a socket for datagrams.
+/// `false` where that cannot be known.
+pub(crate) fn is_datagram_socket(thread: i32, descriptor: RawFd) -> bool {
+    descriptor_of(thread, descriptor).is_some_and(|socket| {
+        let kind = nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::SockType);
+        kind == Ok(nix::sys::socket::SockType::Datagram)
+    })
+}
+
+/// `pidfd_getfd` of the process that a thread belongs to.
+fn descriptor_of(thread: i32, descriptor: RawFd) -> Option<OwnedFd> {
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim();
+    let process = pidfd_open(process.parse().ok()?).ok()?;
+    // SAFETY: integers only; the kernel makes a descriptor of ours and changes none.
+    let copied =
+        check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), descriptor, 0) });
+    owned(copied.ok()?).ok()
+}
+
 /// Brings the loopback interface of this network namespace up.
 pub(crate) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     // SAFETY: ifreq is plain data; zeroes are a valid empty request.

@@ -2,10 +2,16 @@
 //! is an argument.
 //!
 //! This is advice for a person, never a decision: what the kernel makes of the call is up to the layers.
+//! `run --explain` tells what is not covered as refused, `learn` makes grants of it.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::unix::ffi::OsStrExt as _,
+    path::{Component, Path, PathBuf},
+};
 
-use super::{Barrier, Denial, Fix};
+use super::{Barrier, Denial, Fix, lesson::Use};
 use crate::{
     deny,
     machine::{BaseEntry, BaseKind},
@@ -24,12 +30,18 @@ pub(super) struct Reach {
 }
 
 /// What a path is wanted for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Want {
-    /// To read it, or to know of it.
+    /// To know of it: that it is there, and what it is.
+    Look,
+    /// To read it, or to list it.
     Read,
+    /// To execute it.
+    Execute,
     /// To change it.
     Change,
+    /// To change it, or to make it where it is not there.
+    Create,
     /// To make, replace or remove it, which changes its directory.
     Entry,
 }
@@ -43,11 +55,18 @@ pub(super) fn reaches(name: &str, args: &[u64; 6]) -> Vec<Reach> {
         "openat" => one(Some(0), 1, opened(flags(2))),
         "access" => one(None, 0, accessed(flags(1))),
         "faccessat" | "faccessat2" => one(Some(0), 1, accessed(flags(2))),
-        "stat" | "lstat" | "readlink" | "chdir" => one(None, 0, Want::Read),
-        "newfstatat" | "statx" | "readlinkat" => one(Some(0), 1, Want::Read),
-        "truncate" | "chmod" => one(None, 0, Want::Change),
-        "fchmodat" | "utimensat" => one(Some(0), 1, Want::Change),
-        "creat" | "mkdir" | "rmdir" | "unlink" | "mknod" => one(None, 0, Want::Entry),
+        "execve" => one(None, 0, Want::Execute),
+        "execveat" => one(Some(0), 1, Want::Execute),
+        "stat" | "lstat" | "readlink" | "chdir" | "statfs" | "getxattr" | "lgetxattr"
+        | "listxattr" | "llistxattr" => one(None, 0, Want::Look),
+        "newfstatat" | "statx" | "readlinkat" | "inotify_add_watch" => one(Some(0), 1, Want::Look),
+        "truncate" | "chmod" | "chown" | "lchown" | "utime" | "utimes" | "setxattr"
+        | "lsetxattr" | "removexattr" | "lremovexattr" => one(None, 0, Want::Change),
+        "fchmodat" | "fchmodat2" | "fchownat" | "utimensat" | "futimesat" => {
+            one(Some(0), 1, Want::Change)
+        }
+        "creat" => one(None, 0, Want::Create),
+        "mkdir" | "rmdir" | "unlink" | "mknod" => one(None, 0, Want::Entry),
         "mkdirat" | "unlinkat" | "mknodat" => one(Some(0), 1, Want::Entry),
         "symlink" => one(None, 1, Want::Entry),
         "symlinkat" => one(Some(1), 2, Want::Entry),
@@ -63,21 +82,37 @@ pub(super) fn reaches(name: &str, args: &[u64; 6]) -> Vec<Reach> {
 
 fn opened(flags: u64) -> Want {
     let has = |flag: i32| flags & u64::from(flag.cast_unsigned()) != 0;
+    // A file without a name is made in the directory that is opened.
+    if flags & TMPFILE == TMPFILE {
+        return Want::Change;
+    }
+    if has(libc::O_PATH) {
+        return Want::Look;
+    }
     match (has(libc::O_CREAT), has(libc::O_WRONLY | libc::O_RDWR | libc::O_TRUNC)) {
-        (true, _) => Want::Entry,
+        (true, _) => Want::Create,
         (false, true) => Want::Change,
         (false, false) => Want::Read,
     }
 }
 
+const TMPFILE: u64 = libc::O_TMPFILE.cast_unsigned() as u64;
+
 fn accessed(mode: u64) -> Want {
-    if mode & u64::from(libc::W_OK.cast_unsigned()) == 0 { Want::Read } else { Want::Change }
+    let has = |bit: i32| mode & u64::from(bit.cast_unsigned()) != 0;
+    match (has(libc::W_OK), has(libc::X_OK)) {
+        (true, _) => Want::Change,
+        (false, true) => Want::Execute,
+        (false, false) => Want::Look,
+    }
 }
 
 /// What is said of a path by those who have it.
 pub(super) trait Host {
     /// The real path on the host; `None` when nothing is there.
     fn real(&self, path: &Path) -> Option<PathBuf>;
+    /// Whether a real path is that of a directory.
+    fn is_directory(&self, real: &Path) -> bool;
     /// Whether the process sees something there.
     fn is_inside(&self, path: &Path) -> bool;
 }
@@ -90,11 +125,30 @@ pub(super) struct Granted {
     sockets: Vec<PathBuf>,
     /// Whether names that were not granted do not exist inside.
     viewed: bool,
+    /// Whether it is only learned what would have to be granted.
+    learning: bool,
+    /// Trees of the host in place of the process's own, to learn from.
+    shown: Vec<PathBuf>,
     network: crate::spec::Network,
+}
+
+/// What the grants lack for a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lack {
+    /// What would have to be granted, by its real name.
+    pub(super) target: PathBuf,
+    /// How far.
+    pub(super) access: Access,
+    /// How far it is granted now.
+    pub(super) held: Option<Access>,
+    /// What is done with it.
+    pub(super) usage: Use,
 }
 
 /// Trees that are no business of grants, or of the process's own.
 const OWN: [&str; 3] = ["/proc", "/dev", "/sys"];
+/// Trees of which each view has one of its own.
+const PRIVATE: [&str; 2] = ["/tmp", "/var/tmp"];
 /// Small files that every view has.
 const WRITTEN: [&str; 3] = ["/etc/passwd", "/etc/group", "/etc/hosts"];
 
@@ -118,8 +172,16 @@ impl Granted {
             denied: spec.deny.clone(),
             sockets: spec.unix_sockets.clone(),
             viewed: rung != Rung::Bare,
+            learning: false,
+            shown: Vec::new(),
             network: spec.network.clone(),
         }
+    }
+
+    /// The same, to learn what is missing while everything is open and these trees of the host stand
+    /// where else would be something of the process's own.
+    pub(super) fn learning(self, shown: Vec<PathBuf>) -> Self {
+        Self { learning: true, shown, ..self }
     }
 
     fn access(&self, path: &Path) -> Option<Access> {
@@ -130,7 +192,7 @@ impl Granted {
     }
 
     /// Whether it is closed by name: no grant around it would open it.
-    fn is_denied(&self, path: &Path) -> bool {
+    pub(super) fn is_denied(&self, path: &Path) -> bool {
         self.denied.iter().any(|denied| path.starts_with(denied)) && self.access(path).is_none()
     }
 
@@ -141,30 +203,61 @@ impl Granted {
 
     /// Whether the process has something of its own there, whatever the host has.
     fn is_own(&self, path: &Path, host: &dyn Host) -> bool {
-        let private = self.viewed && path.starts_with("/tmp") && host.is_inside(path);
+        let below = |trees: &[PathBuf]| trees.iter().any(|tree| path.starts_with(tree));
+        let private = PRIVATE.iter().any(|own| path.starts_with(own));
+        let private = self.viewed && private && !below(&self.shown) && host.is_inside(path);
         private || OWN.iter().any(|own| path.starts_with(own))
     }
 
     /// What the grants lack for a path, absolute and without `..`; `None` when it is covered, or when
     /// it would not have worked outside either.
-    pub(super) fn file(&self, path: &Path, want: Want, host: &dyn Host) -> Option<Denial> {
-        let (target, access) = match want {
-            Want::Read => (host.real(path)?, Access::Read),
-            Want::Change => (host.real(path)?, Access::Write),
-            Want::Entry => match host.real(path).filter(|real| !real.is_dir()) {
-                // It is there: to replace it is to change it, and only its directory lets us.
-                Some(real) if self.access(&real) == Some(Access::Write) => return None,
-                _ => (host.real(path.parent()?)?, Access::Write),
+    pub(super) fn lack(&self, path: &Path, want: Want, host: &dyn Host) -> Option<Lack> {
+        let real = || host.real(path);
+        let parent = || host.real(path.parent()?);
+        let (target, access, usage) = match want {
+            Want::Look => (real()?, Access::Read, Use::Look),
+            Want::Read => {
+                let real = real()?;
+                let usage = if host.is_directory(&real) { Use::List } else { Use::Read };
+                (real, Access::Read, usage)
+            }
+            Want::Execute => {
+                let real = real()?;
+                let look = host.is_directory(&real);
+                let (access, usage) =
+                    if look { (Access::Read, Use::Look) } else { (Access::Exec, Use::Execute) };
+                (real, access, usage)
+            }
+            Want::Change => (real()?, Access::Write, Use::Change),
+            Want::Create => match real().filter(|real| !host.is_directory(real)) {
+                Some(real) => (real, Access::Write, Use::Change),
+                None => (parent()?, Access::Write, Use::Make),
             },
+            Want::Entry => (parent()?, Access::Write, Use::Make),
         };
         let held = self.access(&target);
+        // Who lists a directory on the way sees only what is granted in it, which is worth a lesson.
+        let passes = access == Access::Read && !(self.learning && usage == Use::List);
         let covered = match held {
             Some(held) => held >= access,
-            None => access == Access::Read && self.leads_on(&target) || self.is_own(&target, host),
+            None => passes && self.leads_on(&target) || self.is_own(&target, host),
         };
-        if covered {
-            return None;
-        }
+        (!covered).then_some(Lack { target, access, held, usage })
+    }
+
+    /// Whether a path belongs, by its text, to what every view has: nothing can change that.
+    pub(super) fn is_settled(&self, path: &Path) -> bool {
+        self.access(path).is_some() || OWN.iter().any(|own| path.starts_with(own))
+    }
+
+    /// Whether a directory can be looked at, for what is granted in it or around it.
+    pub(super) fn has_entry(&self, directory: &Path, host: &dyn Host) -> bool {
+        self.access(directory).is_some() || self.is_own(directory, host)
+    }
+
+    /// What the grants lack for a path, as a refusal with its fix.
+    pub(super) fn file(&self, path: &Path, want: Want, host: &dyn Host) -> Option<Denial> {
+        let Lack { target, access, held, .. } = self.lack(path, want, host)?;
         if self.is_denied(&target) {
             let denial = Denial::new(Barrier::Files, "denied-by-name");
             return Some(Denial { path: Some(path.to_owned()), ..denial });
@@ -191,7 +284,7 @@ impl Granted {
 
     /// What the grants lack for an address of the internet.
     pub(super) fn address(&self, name: &str, address: Address) -> Option<Denial> {
-        let Address { host, port, local } = address;
+        let (host, port, local) = (address.ip.to_string(), address.port, address.ip.is_loopback());
         let (rule, fix) = match (self.network.mode, name) {
             (NetworkMode::Ports, "connect") if !self.network.connect.contains(&port) => {
                 ("port-not-granted", Fix::Connect(port))
@@ -214,11 +307,10 @@ impl Granted {
 }
 
 /// An address of the internet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Address {
-    pub(super) host: String,
+    pub(super) ip: IpAddr,
     pub(super) port: u16,
-    pub(super) local: bool,
 }
 
 /// What the bytes of a `sockaddr` name.
@@ -230,14 +322,10 @@ pub(super) enum Peer {
 
 /// Reads a `sockaddr`; `None` for families and shapes that are no business of grants.
 pub(super) fn peer(bytes: &[u8]) -> Option<Peer> {
-    use std::{
-        net::{IpAddr, Ipv4Addr, Ipv6Addr},
-        os::unix::ffi::OsStrExt as _,
-    };
     let (family, rest) = bytes.split_first_chunk::<2>()?;
     let internet = |port: [u8; 2], ip: IpAddr| {
-        let (port, local) = (u16::from_be_bytes(port), ip.is_loopback());
-        Some(Peer::Internet(Address { host: ip.to_string(), port, local }))
+        let port = u16::from_be_bytes(port);
+        Some(Peer::Internet(Address { ip: ip.to_canonical(), port }))
     };
     match i32::from(u16::from_ne_bytes(*family)) {
         libc::AF_INET => {
@@ -253,7 +341,7 @@ pub(super) fn peer(bytes: &[u8]) -> Option<Peer> {
         libc::AF_UNIX => {
             let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
             let path = rest.get(..end).filter(|path| path.first() == Some(&b'/'))?;
-            Some(Peer::Path(PathBuf::from(std::ffi::OsStr::from_bytes(path))))
+            Some(Peer::Path(PathBuf::from(OsStr::from_bytes(path))))
         }
         _ => None,
     }
@@ -285,6 +373,10 @@ mod tests {
             let there = ["/srv", "/tmp", "/usr", "/proc"].iter().any(|tree| path.starts_with(tree));
             let missing = path.components().any(|part| part.as_os_str() == "missing");
             (there && !missing || path == Path::new("/")).then(|| path.to_owned())
+        }
+
+        fn is_directory(&self, real: &Path) -> bool {
+            real.ends_with("directory")
         }
 
         fn is_inside(&self, path: &Path) -> bool {
@@ -336,6 +428,32 @@ mod tests {
         let made = lacks("/srv/read/missing", Want::Entry).unwrap();
         assert_eq!(made.1, file("/srv/read", Access::Write));
         assert_eq!(lacks("/tmp/a", Want::Read).unwrap().1, file("/tmp/a", Access::Read));
+        let run = lacks("/srv/read/a", Want::Execute).unwrap();
+        assert_eq!(run.1, file("/srv/read/a", Access::Exec));
+        let there = lacks("/srv/other/a", Want::Create).unwrap();
+        assert_eq!(there.1, file("/srv/other/a", Access::Write));
+        let gone = lacks("/srv/other/a", Want::Entry).unwrap();
+        assert_eq!(gone.1, file("/srv/other", Access::Write));
+    }
+
+    #[test]
+    fn what_is_done_with_a_path_is_told_apart() {
+        let usage =
+            |path: &str, want| granted().lack(Path::new(path), want, &Fake).map(|lack| lack.usage);
+        assert_eq!(usage("/srv/other/directory", Want::Read), Some(Use::List));
+        assert_eq!(usage("/srv/other/directory", Want::Execute), Some(Use::Look));
+        assert_eq!(usage("/srv/other/directory", Want::Create), Some(Use::Make));
+        assert_eq!(usage("/srv/other/a", Want::Create), Some(Use::Change));
+        assert_eq!(usage("/srv/other/missing", Want::Create), Some(Use::Make));
+        assert_eq!(usage("/srv/other/a", Want::Look), Some(Use::Look));
+    }
+
+    #[test]
+    fn what_is_only_shown_to_learn_from_is_not_the_processes_own() {
+        let shown = granted().learning(vec!["/tmp/own".into()]);
+        let lack = shown.lack(Path::new("/tmp/own/a"), Want::Read, &Fake).unwrap();
+        assert_eq!(lack.target, Path::new("/tmp/own/a"));
+        assert_eq!(shown.lack(Path::new("/tmp/new"), Want::Entry, &Fake), None);
     }
 
     #[test]
@@ -344,7 +462,7 @@ mod tests {
         granted.network.mode = NetworkMode::Ports;
         granted.network.connect.insert(443);
         let lacks = |name, port| {
-            let address = Address { host: "127.0.0.1".to_owned(), port, local: true };
+            let address = Address { ip: Ipv4Addr::LOCALHOST.into(), port };
             granted.address(name, address).and_then(|denial| denial.fix)
         };
         assert_eq!(lacks("connect", 443), None);
@@ -366,8 +484,7 @@ mod tests {
     #[test]
     fn addresses_are_read_from_bytes_of_any_length() {
         let inet = [&2_u16.to_ne_bytes()[..], &443_u16.to_be_bytes(), &[10, 0, 0, 1]].concat();
-        let host = "10.0.0.1".to_owned();
-        let address = Address { host, port: 443, local: false };
+        let address = Address { ip: Ipv4Addr::new(10, 0, 0, 1).into(), port: 443 };
         assert_eq!(peer(&inet), Some(Peer::Internet(address)));
         let unix = [&1_u16.to_ne_bytes()[..], b"/run/x\0rest"].concat();
         assert_eq!(peer(&unix), Some(Peer::Path("/run/x".into())));
@@ -384,7 +501,9 @@ mod tests {
         };
         assert_eq!(open(libc::O_RDONLY | libc::O_CLOEXEC), Want::Read);
         assert_eq!(open(libc::O_RDWR), Want::Change);
-        assert_eq!(open(libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC), Want::Entry);
+        assert_eq!(open(libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC), Want::Create);
+        assert_eq!(open(libc::O_PATH | libc::O_CLOEXEC), Want::Look);
+        assert_eq!(open(libc::O_TMPFILE | libc::O_RDWR), Want::Change);
         assert_eq!(plain(Path::new("/a/./b/../../../c")), Path::new("/c"));
     }
 }

@@ -13,7 +13,7 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 
-use super::{Observer, Tally, decode, tally::Place};
+use super::{Lessons, Observer, Tally, decode, observer::Secrecy, tally::Place};
 use crate::{
     seccomp::{self, Arch, Ruling, Variant, Verdict},
     sys::{self, Answer},
@@ -36,7 +36,7 @@ pub struct Watcher {
     variant: Variant,
     throttle: Throttle,
     tally: Tally,
-    /// Looks at what calls name, where attempts are observed.
+    /// Looks at what calls name, where attempts are observed or learned from.
     observer: Option<Observer>,
     /// The last call, for a flood of the same.
     last: Option<(Asked, Answer, Place)>,
@@ -94,6 +94,29 @@ impl Watcher {
         self.tally
     }
 
+    /// What was seen beyond the grants, where that was to be learned.
+    #[must_use]
+    pub fn into_lessons(self) -> (Tally, Lessons) {
+        (self.tally, self.observer.and_then(Observer::into_lessons).unwrap_or_default())
+    }
+
+    /// Answers one question, if one waits. For the moment before the program runs, when nobody has a
+    /// share yet.
+    pub(crate) fn serve_one(&mut self) {
+        let Some(listener) = self.listener.take() else { return };
+        match next(listener.as_fd()) {
+            Next::Question(question) => drop(self.judge(listener.as_fd(), &question)),
+            Next::Nothing => {}
+            Next::End => return,
+        }
+        self.listener = Some(listener);
+    }
+
+    /// Where the questions arrive, until the end.
+    pub(crate) fn listener(&self) -> Option<BorrowedFd<'_>> {
+        self.listener.as_ref().map(OwnedFd::as_fd)
+    }
+
     /// Answers what waits, as far as the process has not had its share. Never blocks.
     pub fn serve(&mut self, now: Instant) {
         let Some(listener) = self.listener.take() else { return };
@@ -134,12 +157,11 @@ impl Watcher {
             Verdict::Allow => Answer::LetPass,
             Verdict::Notify | Verdict::KillProcess => Answer::Refuse(EPERM),
         };
-        if let (Some(observer), Answer::LetPass) = (&self.observer, verdict) {
-            let pid = i32::try_from(question.pid).unwrap_or(0);
-            let waits = || sys::still_waits(listener, question.id);
-            for denial in observer.look(pid, name, &asked.args, waits) {
-                self.tally.add(denial);
-            }
+        if verdict == Answer::LetPass
+            && let Secrecy::Secret = self.observe(listener, question, name)
+        {
+            answer(Answer::Refuse(EACCES));
+            return verdict;
         }
         // Counted only when the answer arrived: an interrupted call asks again.
         if answer(verdict) && verdict != Answer::LetPass {
@@ -148,6 +170,24 @@ impl Watcher {
             self.last = Some((asked, verdict, place));
         }
         verdict
+    }
+}
+
+impl Watcher {
+    /// Looks at what a call names, where that is observed. It has not been answered yet.
+    fn observe(
+        &mut self,
+        listener: BorrowedFd<'_>,
+        question: &libc::seccomp_notif,
+        name: &'static str,
+    ) -> Secrecy {
+        let Some(observer) = &mut self.observer else { return Secrecy::Open };
+        let pid = i32::try_from(question.pid).unwrap_or(0);
+        let waits = || sys::still_waits(listener, question.id);
+        for denial in observer.look(pid, name, &question.data.args, waits) {
+            self.tally.add(denial);
+        }
+        observer.learn(pid, name, &question.data.args, waits)
     }
 }
 
@@ -174,6 +214,7 @@ fn next(listener: BorrowedFd<'_>) -> Next {
 }
 
 const EPERM: u16 = 1;
+const EACCES: u16 = 13;
 
 enum Next {
     Question(Box<libc::seccomp_notif>),

@@ -28,6 +28,7 @@ use nix::{
 
 use super::{Attempt, Launch, LaunchError, Launcher, Wait};
 use crate::{
+    denial::Watched,
     layers::mount,
     machine::Machine,
     order,
@@ -121,7 +122,8 @@ impl Launcher {
                     main: None,
                     failure: None,
                     watching: None,
-                    listener: None,
+                    watcher: None,
+                    watched: Watched::default(),
                 };
                 Ok(Standby { plan, orders, owners, surroundings, attempt: Some(attempt) })
             }

@@ -94,6 +94,14 @@ pub fn resolve(
     Err(ResolveError::TooDeep { path: step.path })
 }
 
+/// The program that the kernel executes in the place of a script, as the script names it. `None` where
+/// it is no script, or cannot be read.
+pub(crate) fn interpreter(script: &Path) -> Option<PathBuf> {
+    let head = file::head(script, shebang::LOOKED_AT).ok()?;
+    let interpreter = PathBuf::from(shebang::parse(&head)?.ok()?.interpreter);
+    interpreter.is_absolute().then_some(interpreter)
+}
+
 /// Where the way has come to.
 #[derive(Debug)]
 struct Step {

@@ -123,19 +123,27 @@ pub struct Ruling<'p> {
 }
 
 /// The calls that reach for a file or an address by name, which an observer of attempts looks at.
-pub const REACHING: [&str; 33] = [
+pub const REACHING: [&str; 52] = [
     "open",
     "openat",
     "creat",
     "access",
     "faccessat",
     "faccessat2",
+    "execve",
+    "execveat",
     "stat",
     "lstat",
     "newfstatat",
     "statx",
+    "statfs",
     "readlink",
     "readlinkat",
+    "getxattr",
+    "lgetxattr",
+    "listxattr",
+    "llistxattr",
+    "inotify_add_watch",
     "chdir",
     "mkdir",
     "mkdirat",
@@ -154,9 +162,57 @@ pub const REACHING: [&str; 33] = [
     "mknodat",
     "chmod",
     "fchmodat",
+    "fchmodat2",
+    "chown",
+    "lchown",
+    "fchownat",
+    "utime",
+    "utimes",
+    "futimesat",
     "utimensat",
+    "setxattr",
+    "lsetxattr",
+    "removexattr",
+    "lremovexattr",
     "connect",
     "bind",
+];
+
+/// The calls that a program makes all the time, or while it is being started: to learn from each would
+/// take longer than the program itself. Whoever makes a list of what was learned adds them.
+pub const INCESSANT: [&str; 32] = [
+    "read",
+    "write",
+    "readv",
+    "writev",
+    "pread64",
+    "pwrite64",
+    "close",
+    "fcntl",
+    "lseek",
+    "fstat",
+    "getdents64",
+    "mmap",
+    "munmap",
+    "mprotect",
+    "mremap",
+    "madvise",
+    "brk",
+    "futex",
+    "poll",
+    "ppoll",
+    "epoll_wait",
+    "epoll_pwait",
+    "recvmsg",
+    "sendmsg",
+    "clock_gettime",
+    "clock_nanosleep",
+    "sched_yield",
+    "rt_sigprocmask",
+    "rt_sigaction",
+    "rt_sigreturn",
+    "getpid",
+    "exit_group",
 ];
 
 /// The policy of a built-in profile, read once per process; of a strict one, that of the calls which
@@ -356,8 +412,11 @@ fn asked(name: &str, quiet: bool, decision: &Decision<'_>, watch: Watch) -> Aske
     match watch {
         Watch::Nothing => Asked::Never,
         Watch::Attempts if REACHING.contains(&name) => Asked::Always,
-        Watch::Denials | Watch::Attempts if quiet || always_allowed => Asked::Never,
-        Watch::Denials | Watch::Attempts => Asked::Refusals,
+        Watch::Lessons if !quiet && !INCESSANT.contains(&name) => Asked::Always,
+        Watch::Denials | Watch::Attempts | Watch::Lessons if quiet || always_allowed => {
+            Asked::Never
+        }
+        Watch::Denials | Watch::Attempts | Watch::Lessons => Asked::Refusals,
     }
 }
 

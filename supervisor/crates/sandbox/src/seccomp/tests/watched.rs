@@ -2,11 +2,14 @@
 
 use super::{call, naive, variants};
 use crate::{
-    denial::Watch,
+    denial::{Watch, lesson::IMPLIED},
     seccomp::{
-        Arch, Filter, Variant, Verdict, assemble, compile_for, interpret::run, policy::REACHING,
+        Arch, Calls, Filter, Variant, Verdict, assemble, compile_for,
+        interpret::run,
+        policy::{INCESSANT, REACHING},
         ruling, table,
     },
+    spec::{NetworkMode, Profile},
 };
 
 /// Calls that are refused as a matter of course.
@@ -77,5 +80,27 @@ fn foreign_and_unknown_calls_are_never_asked_about() {
             let unknown = call(Arch::X86_64, number, [0; 6]);
             assert_eq!(run(&asking.instructions, &unknown).unwrap(), Verdict::Errno(38));
         }
+    }
+}
+
+#[test]
+fn who_learns_is_asked_about_every_call_but_the_incessant_which_every_list_has() {
+    let network = NetworkMode::Full;
+    let wide = Variant { profile: Profile::Ci, network, ipc_namespace: true, listen: true };
+    for arch in Arch::ALL {
+        let plain = compile_for(arch, &wide).unwrap();
+        let asking = assemble(arch, &wide, Watch::Lessons).unwrap();
+        for (number, name) in arch.calls() {
+            let call = call(arch, *number, [0; 6]);
+            let allowed = run(&plain.instructions, &call).unwrap() == Verdict::Allow;
+            let asked = run(&asking.instructions, &call).unwrap() == Verdict::Notify;
+            let expected = allowed && !INCESSANT.contains(name);
+            assert!(asked == expected || !allowed, "{name}");
+        }
+    }
+    let base = Calls::of(["@base"]).unwrap();
+    for name in INCESSANT {
+        let implied = IMPLIED.iter().any(|(_, calls)| calls.contains(&name));
+        assert!(base.contains(name) || implied, "{name} would be missing from a learned list");
     }
 }

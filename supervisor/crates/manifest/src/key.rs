@@ -126,6 +126,18 @@ pub(crate) const FILESYSTEM: Table = Table {
     ],
 };
 
+/// `[sandbox]`
+pub(crate) const SANDBOX: Table = Table {
+    name: "sandbox",
+    keys: &[key("level", "`strict`, `standard` or `none`", Described("the host's"))],
+};
+
+/// `[sandbox.protections]`; every key is the name of a protection.
+pub(crate) const PROTECTIONS: Table = Table {
+    name: "sandbox.protections",
+    keys: &[key("NAME", "`require`, `prefer` or `off`", Described("as the level has it"))],
+};
+
 /// `[limits]`
 pub(crate) const LIMITS: Table = Table {
     name: "limits",
@@ -202,7 +214,7 @@ pub(crate) const EVENTS: Table = Table {
 };
 
 /// Every table, in the order of the reference.
-pub const TABLES: [Table; 13] = [
+pub const TABLES: [Table; 15] = [
     PLUGIN,
     RUNTIME,
     METHOD,
@@ -211,6 +223,8 @@ pub const TABLES: [Table; 13] = [
     DEPENDENCY,
     PERMISSIONS,
     FILESYSTEM,
+    SANDBOX,
+    PROTECTIONS,
     LIMITS,
     SUPERVISION,
     EXIT_CODES,
@@ -262,13 +276,14 @@ pub(crate) const PROFILE_LIMITS: Table = Table {
 pub const PROFILE_TABLES: [Table; 2] = [PROFILE, PROFILE_LIMITS];
 
 /// The names that may stand at the top of the file.
-pub(crate) const TOP: [&str; 9] = [
+pub(crate) const TOP: [&str; 10] = [
     "plugin",
     "runtime",
     "methods",
     "config",
     "dependencies",
     "permissions",
+    "sandbox",
     "limits",
     "supervision",
     "events",

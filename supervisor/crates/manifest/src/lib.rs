@@ -41,6 +41,7 @@ mod quantity;
 mod read;
 mod report;
 mod resolve;
+pub mod sandbox;
 mod schema;
 mod suggest;
 mod supervision;

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     dependency::Dependencies, limit::Limits, name::PluginName, permission::Permissions, quantity,
-    schema::Schema, supervision::Supervision,
+    sandbox::Sandbox, schema::Schema, supervision::Supervision,
 };
 
 /// A whole, valid `plugin.toml`.
@@ -31,6 +31,8 @@ pub struct Manifest {
     pub dependencies: Dependencies,
     /// `[permissions]`: what it asks to be opened.
     pub permissions: Permissions,
+    /// `[sandbox]`: what must hold for it to be started.
+    pub sandbox: Sandbox,
     /// `[limits]`: what it may use at most.
     pub limits: Limits,
     /// `[supervision]`: when it is restarted and how long things may take.

@@ -12,6 +12,7 @@ mod permission;
 mod plugin;
 pub(crate) mod profile;
 mod runtime;
+mod sandbox;
 mod schema;
 mod supervision;
 
@@ -103,6 +104,7 @@ fn read(root: &Section<'_>, files: &dyn Files) -> Option<Manifest> {
     let config = root.get("config").and_then(|field| config::read(&field, files));
     let dependencies = table("dependencies").map(|section| dependency::read(&section, name));
     let permissions = table("permissions").map(|section| permission::read(&section));
+    let sandbox = table("sandbox").map(|section| sandbox::read(&section));
     let limits = table("limits").map(|section| limit::read(&section));
     let supervision = table("supervision").map(|section| supervision::read(&section));
     let events = table("events").map(|section| event::read(&section));
@@ -111,6 +113,7 @@ fn read(root: &Section<'_>, files: &dyn Files) -> Option<Manifest> {
         config: config.unwrap_or_default(),
         dependencies: dependencies.unwrap_or_default(),
         permissions: permissions.unwrap_or_default(),
+        sandbox: sandbox.unwrap_or_default(),
         limits: limits.unwrap_or_default(),
         supervision: supervision.unwrap_or_default(),
         events: events.unwrap_or_default(),

@@ -33,12 +33,12 @@ fn a_misspelled_key_is_guessed() {
 
 #[test]
 fn an_unknown_table_names_the_tables() {
-    insta::assert_snapshot!(error_with("[permission]\nnetwork = true"), @r"
+    insta::assert_snapshot!(error_with("[permission]\nnetwork = true"), @"
     words/plugin.toml:6:2: `permission`: unknown key
       |
     6 | [permission]
       |  ^^^^^^^^^^ did you mean `permissions`?
-      = allowed: plugin, runtime, methods, config, dependencies, permissions, limits, supervision, events
+      = allowed: plugin, runtime, methods, config, dependencies, permissions, sandbox, limits, supervision, events
     ");
 }
 

@@ -159,6 +159,13 @@ fn a_full_manifest_is_read_to_the_last_key() {
           "MODE=fast"
         ]
       },
+      "sandbox": {
+        "level": "standard",
+        "protections": {
+          "files.read": "require",
+          "limits.memory": "prefer"
+        }
+      },
       "limits": {
         "memory": 268435456,
         "cpu": 1.5,

@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 mod run;
 
-pub(crate) use run::{FileWords, LimitWords, ReachWords, Run};
+pub(crate) use run::{DemandWords, FileWords, LimitWords, ReachWords, Run};
 
 use crate::{
     attack::door::Door,
@@ -123,8 +123,11 @@ pub(crate) struct Call {
     pub(crate) deadline: Option<Duration>,
 
     /// What must hold for the plugin to start at all
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, help_heading = "Sandbox")]
     pub(crate) level: LevelWord,
+
+    #[command(flatten)]
+    pub(crate) demands: DemandWords,
 
     /// Write what was enforced and how the call went to FILE, as JSON
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]

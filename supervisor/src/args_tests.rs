@@ -236,6 +236,11 @@ fn help_of_run() {
           --workdir <DIR>   Directory to run in [default: the current one if it is granted, else /tmp]
           --level <LEVEL>   What must hold for the command to start at all [default: standard] [possible
                             values: strict, standard, none]
+          --require <NAME>  Refuse to start unless this protection holds whole (repeatable)
+          --prefer <NAME>   Start also where this protection does not hold, whatever the level says
+                            (repeatable)
+          --off <NAME>      Switch this protection off: files.read, files.write, network, system-calls
+                            or a limit (repeatable)
           --filter <CALLS>  Which system calls are allowed: default, ci (also tracing and scheduling of
                             its own children), or only these: names of calls, and of many such as
                             @python [default: default]
@@ -287,12 +292,19 @@ fn help_of_call() {
           --write <PATH>          Let the plugin also read and change this file or directory
                                   (repeatable)
           --deadline <DURATION>   Give up, and cancel the call, after this time
-          --level <LEVEL>         What must hold for the plugin to start at all [default: standard]
-                                  [possible values: strict, standard, none]
           --report <FILE>         Write what was enforced and how the call went to FILE, as JSON
           --json                  Print the result on one line; errors become JSON on stderr
       -v, --verbose               Show on stderr what was enforced, and what the plugin logs
       -h, --help                  Print help (see more with '--help')
+
+    Sandbox:
+          --level <LEVEL>   What must hold for the plugin to start at all [default: standard] [possible
+                            values: strict, standard, none]
+          --require <NAME>  Refuse to start unless this protection holds whole (repeatable)
+          --prefer <NAME>   Start also where this protection does not hold, whatever the level says
+                            (repeatable)
+          --off <NAME>      Switch this protection off: files.read, files.write, network, system-calls
+                            or a limit (repeatable)
 
     Examples:
       plugbay call examples/wordstats count '{"text": "to be or not to be"}'

@@ -21,7 +21,7 @@ pub(crate) enum Exit {
     Crashed,
     /// The deadline passed.
     Deadline,
-    /// `call`: `--level strict` refused, a wanted layer does not hold.
+    /// `call`: a level or a demand refused, since what it requires does not hold.
     Denied,
     /// `run`: the wall clock limit ended the command.
     WallLimit,
@@ -78,7 +78,7 @@ impl Exit {
             Self::NotStarted => "the plugin could not be started",
             Self::Crashed => "the plugin crashed or broke the protocol",
             Self::Deadline => "the deadline passed",
-            Self::Denied => "call: refused by --level strict, a wanted layer does not hold",
+            Self::Denied => "call: what the level or --require asks for does not hold",
             Self::WallLimit => "run: the --wall limit ended the command",
             Self::NotSealed => "run: the process could not be sealed; the command never ran",
             Self::NotExecutable => "run: the command cannot be executed",
@@ -135,7 +135,7 @@ mod tests {
             4  the plugin could not be started
             5  the plugin crashed or broke the protocol
             6  the deadline passed
-            7  call: refused by --level strict, a wanted layer does not hold
+            7  call: what the level or --require asks for does not hold
           124  run: the --wall limit ended the command
           125  run: the process could not be sealed; the command never ran
           126  run: the command cannot be executed

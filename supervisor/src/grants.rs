@@ -10,13 +10,13 @@ use std::{
 };
 
 use plugbay_sandbox::{
-    Access, Base, Calls, EnvGrant, FileGrant, HostGrant, Level, Limits, Network, NetworkMode,
-    Profile,
+    Access, Base, Calls, Demand, Demands, EnvGrant, FileGrant, HostGrant, Level, Limits, Network,
+    NetworkMode, Profile,
     deny::{self, DenyError, Found},
 };
 
 use crate::{
-    args::{FileWords, LevelWord, LimitWords, ReachWords, Run},
+    args::{DemandWords, FileWords, LevelWord, LimitWords, ReachWords, Run},
     failure::Failure,
     spelling::{EnvWord, FilterWord, NetWord},
 };
@@ -58,6 +58,8 @@ pub(crate) struct Grants {
     pub(crate) limits: Limits,
     /// What must hold.
     pub(crate) level: Level,
+    /// What is demanded of single protections.
+    pub(crate) demands: Demands,
     /// Which system calls are allowed.
     pub(crate) profile: Profile,
     /// Where the command runs.
@@ -78,6 +80,7 @@ pub(crate) fn understand(typed: &Run, world: &World<'_>) -> Result<Grants, Failu
         env: typed.reach.env.iter().map(variable).collect(),
         limits: limits(&typed.limits),
         level: level(typed.level.unwrap_or_default()),
+        demands: demands(&typed.demands)?,
         profile: filter(&typed.filter)?,
         files,
         workdir,
@@ -208,6 +211,28 @@ pub(crate) fn level(word: LevelWord) -> Level {
         LevelWord::Standard => Level::Standard,
         LevelWord::None => Level::None,
     }
+}
+
+/// What is demanded of each protection that was named, which must be one thing.
+pub(crate) fn demands(typed: &DemandWords) -> Result<Demands, Failure> {
+    let asked = [
+        (Demand::Require, &typed.require),
+        (Demand::Prefer, &typed.prefer),
+        (Demand::Off, &typed.off),
+    ];
+    let mut demands = Demands::new();
+    for (demand, names) in asked {
+        for name in names {
+            let protection = name.parse().map_err(Failure::usage)?;
+            let before = demands.insert(protection, demand);
+            if let Some(before) = before.filter(|before| *before != demand) {
+                let (before, now) = (before.as_str(), demand.as_str());
+                let text = format!("--{before} {name} and --{now} {name} contradict each other");
+                return Err(Failure::usage(text));
+            }
+        }
+    }
+    Ok(demands)
 }
 
 /// The filter profile: the last one named counts, and calls add up to the list of a strict one.

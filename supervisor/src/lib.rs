@@ -77,10 +77,11 @@
 
 pub use plugbay_engine::{
     Access, Barrier, CallBuilder, CallError, CallErrorKind, CallMetadata, CallReport, Caller,
-    CancellationToken, Cause, ControlError, Counts, Deadline, Death, Denial, Enforcement,
-    ErrorObject, Event, EventKind, Events, FileGrant, Fix, Generation, Hit, Holder, Host,
-    HostBuilder, InFlight, InstanceId, InstanceStatus, Items, Level, Limit, LogLevel, LogRecord,
-    LogSource, Muster, Next, Package, PluginStatus, Progress, Reply, Skipped, StartError, Stay,
-    StoreStatus, StreamKind, Tally, Upload, UploadError, Usage, lifecycle, load, store,
+    CancellationToken, Cause, ControlError, Counts, Deadline, Death, Demand, Denial, Enforcement,
+    ErrorObject, Event, EventKind, Events, FileGrant, Fix, Generation, Grade, Hit, Hold, Holder,
+    Host, HostBuilder, InFlight, InstanceId, InstanceStatus, Items, Level, Limit, LogLevel,
+    LogRecord, LogSource, Muster, Next, Package, PluginStatus, Progress, Protection, Reply,
+    Skipped, StartError, Stay, StoreStatus, StreamKind, Tally, Upload, UploadError, Usage,
+    lifecycle, load, store,
 };
 pub use plugbay_keeper::run_if_asked as init;

@@ -3,6 +3,20 @@
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
+use clap::builder::PossibleValuesParser;
+use plugbay_sandbox::Protection;
+
+/// The name of any protection.
+pub(crate) fn protections() -> PossibleValuesParser {
+    PossibleValuesParser::new(Protection::ALL.map(Protection::name))
+}
+
+/// The name of a protection that can be off by itself.
+pub(crate) fn switchable() -> PossibleValuesParser {
+    let switchable = Protection::ALL.into_iter().filter(|protection| protection.can_be_off());
+    PossibleValuesParser::new(switchable.map(Protection::name))
+}
+
 /// Reads `256MiB`, `1G`, `4096`: what `plugin.toml` takes, and the bare letters that `ulimit`,
 /// Docker and systemd taught everybody, which count in 1024.
 pub(crate) fn size(text: &str) -> Result<u64, String> {

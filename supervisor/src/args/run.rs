@@ -54,6 +54,9 @@ pub(crate) struct Run {
     #[arg(long, value_enum, help_heading = "Sandbox")]
     pub(crate) level: Option<LevelWord>,
 
+    #[command(flatten)]
+    pub(crate) demands: DemandWords,
+
     /// Which system calls are allowed: default, ci (also tracing and scheduling of its own
     /// children), or only these: names of calls, and of many such as @python [default: default]
     #[arg(long, value_name = "CALLS", value_delimiter = ',', help_heading = "Sandbox")]
@@ -118,6 +121,46 @@ pub(crate) struct ReachWords {
     /// Pass a variable on, or set it (repeatable)
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub(crate) env: Vec<EnvWord>,
+}
+
+/// What is demanded of single protections, beyond the level.
+#[derive(Debug, Default, Args)]
+pub(crate) struct DemandWords {
+    /// Refuse to start unless this protection holds whole (repeatable)
+    ///
+    /// The protections: files.read, files.write, files.names, files.metadata, sockets.unix,
+    /// sockets.abstract, network, processes, ipc, privileges, system-calls, environment, descriptors,
+    /// lifetime, and limits.memory, limits.processes, limits.cpu-rate, limits.cpu-time, limits.wall,
+    /// limits.file-size, limits.open-files, limits.disk. `plugbay doctor` tells what each gets here.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = spelling::protections(),
+        hide_possible_values = true,
+        help_heading = "Sandbox"
+    )]
+    pub(crate) require: Vec<String>,
+
+    /// Start also where this protection does not hold, whatever the level says (repeatable)
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = spelling::protections(),
+        hide_possible_values = true,
+        help_heading = "Sandbox"
+    )]
+    pub(crate) prefer: Vec<String>,
+
+    /// Switch this protection off: files.read, files.write, network, system-calls or a limit
+    /// (repeatable)
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = spelling::switchable(),
+        hide_possible_values = true,
+        help_heading = "Sandbox"
+    )]
+    pub(crate) off: Vec<String>,
 }
 
 /// Limits; what is not named keeps its default.

@@ -109,7 +109,7 @@ async fn serve(
         (Ok(_), Left::Nothing) => Ok(Exit::Ok.into()),
         (Ok(_), Left::Failed(failure)) => Err(failure),
         (Err(error), _) => {
-            let failure = failed::explain(&error, death.as_deref(), typed.level);
+            let failure = failed::explain(&error, death.as_deref());
             Err(if death.is_some() { point_to_why(failure, &host, &request) } else { failure })
         }
     }
@@ -126,6 +126,9 @@ async fn start(request: &Request, verbose: bool, terminal: Terminal) -> Result<H
     }
     if let Some(config) = &request.config {
         builder = builder.config(request.name(), config.clone());
+    }
+    for (protection, demand) in &request.demands {
+        builder = builder.demand(*protection, *demand);
     }
     for grant in &request.grants {
         builder = builder.grant(request.name(), grant.clone());

@@ -130,6 +130,7 @@ fn spec(grants: &Grants, resolved: Resolved) -> Spec {
         unix_sockets: grants.unix_sockets.clone(),
         limits: grants.limits.clone(),
         level: grants.level,
+        demands: grants.demands.clone(),
         profile: grants.profile,
     }
 }
@@ -171,8 +172,8 @@ fn of_launch(error: &LaunchError) -> Failure {
             let hint = "the working directory must lie in a grant, in the system base or be /tmp";
             (Exit::NotSealed, Some(hint))
         }
-        LaunchError::Plan(PlanError::Required { .. }) => {
-            let hint = "`plugbay doctor` shows what holds here; --level standard asks for less";
+        LaunchError::Plan(error) if error.is_unmet() => {
+            let hint = "`plugbay doctor` shows what holds here; --prefer NAME does without it";
             (Exit::NotSealed, Some(hint))
         }
         LaunchError::Plan(PlanError::Deny { .. }) => {

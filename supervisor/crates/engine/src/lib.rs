@@ -35,7 +35,8 @@ pub use plugbay_protocol::{
     stream::Kind as StreamKind,
 };
 pub use plugbay_sandbox::{
-    Access, Barrier, Denial, Enforcement, FileGrant, Fix, Hit, Holder, Level, Limit, Tally,
+    Access, Barrier, Demand, Denial, Enforcement, FileGrant, Fix, Grade, Hit, Hold, Holder, Level,
+    Limit, Protection, Tally,
 };
 pub use tokio_util::sync::CancellationToken;
 

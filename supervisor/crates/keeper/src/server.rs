@@ -20,7 +20,7 @@ use nix::{
     unistd::{pipe2, setsid},
 };
 use plugbay_sandbox::{
-    Beat, Child, Launch, LaunchError, Launcher, Spec, Stdio, Tally, Wait, Watch,
+    Beat, Child, Launch, LaunchError, Launcher, PlanError, Spec, Stdio, Tally, Wait, Watch,
 };
 
 use crate::{
@@ -384,6 +384,7 @@ fn failure(error: &LaunchError) -> Failure {
         LaunchError::Stage(failure) => {
             (Some(failure.stage.describe().to_owned()), Some(failure.errno as i32))
         }
+        LaunchError::Plan(error) if error.is_unmet() => (Some(PlanError::UNMET.to_owned()), None),
         LaunchError::Plan(_)
         | LaunchError::Filter(_)
         | LaunchError::Threads(_)

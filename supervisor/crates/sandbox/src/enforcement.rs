@@ -7,7 +7,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{denial::Watched, limit::Held};
+use crate::{
+    denial::Watched,
+    limit::Held,
+    protection::{Grade, Protection},
+};
 
 /// One kernel mechanism of the sandbox, in the order in which they are applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -152,6 +156,10 @@ pub enum TreeKill {
 pub struct Enforcement {
     /// One report per layer, in the order of [`Layer::ALL`].
     pub layers: Vec<LayerReport>,
+    /// One grade per protection, in the order of [`Protection::ALL`]; none for a limit that nobody
+    /// asked for.
+    #[serde(default)]
+    pub protections: Vec<Grade>,
     /// How the tree will be killed.
     pub tree_kill: TreeKill,
     /// What was granted without being asked for (an interpreter's installation), in words.
@@ -168,6 +176,12 @@ impl Enforcement {
     #[must_use]
     pub fn layer(&self, layer: Layer) -> Option<&LayerReport> {
         self.layers.iter().find(|report| report.layer == layer)
+    }
+
+    /// The grade of one protection; `None` for a limit that nobody asked for.
+    #[must_use]
+    pub fn protection(&self, protection: Protection) -> Option<&Grade> {
+        self.protections.iter().find(|grade| grade.protection == protection)
     }
 
     /// Whether a layer is wholly enforced.

@@ -407,7 +407,7 @@ struct Attempt {
 
 impl Launch {
     fn new(spec: Spec, stdio: Stdio) -> Self {
-        Self { spec, stdio, attempt: None, learning: None }
+        Self { spec: spec.settled(), stdio, attempt: None, learning: None }
     }
 
     /// Readable when [`Launch::advance`] has something to do.
@@ -499,6 +499,7 @@ impl Attempt {
             (false, Rung::Bare) => TreeKill::Sweep,
         };
         let enforcement = Enforcement {
+            protections: plan::grades(spec, &self.reports, &self.held),
             layers: self.reports,
             tree_kill,
             limits: self.held,

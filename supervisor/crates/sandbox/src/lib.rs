@@ -19,6 +19,7 @@ mod order;
 pub mod packet;
 pub mod plan;
 pub mod process;
+pub mod protection;
 #[doc(hidden)]
 pub mod raw;
 mod record;
@@ -43,6 +44,7 @@ pub use launch::{Launch, LaunchError, Launcher, Stdio, Wait};
 pub use limit::{Held, Hit, Holder, Limit};
 pub use machine::Machine;
 pub use plan::{PlanError, Rung};
+pub use protection::{Demand, Demands, Grade, Hold, Protection};
 pub use record::{Failure, Stage};
 pub use seccomp::{Calls, UnknownWord};
 pub use spec::{

@@ -17,9 +17,10 @@ use thiserror::Error;
 use crate::{
     cgroup::Controller,
     deny,
-    enforcement::{Layer, LayerReport, Status},
+    enforcement::{Layer, LayerReport},
     limit::Held,
     machine::{BaseKind, Machine},
+    protection::{Hold, Protection},
     seccomp::Variant,
     spec::{Access, Base, Level, NetworkMode, Spec},
     view::{self, DEVICES, View},
@@ -53,7 +54,7 @@ impl Rung {
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum PlanError {
     /// A layer that the level requires is not there.
-    #[error("level `{level:?}` requires {layer}, which is not available here: {why}")]
+    #[error("level `{}` requires {layer}, which is not available here: {why}", level.as_str())]
     Required {
         /// Which layer.
         layer: Layer,
@@ -62,6 +63,23 @@ pub enum PlanError {
         /// Why it is not there.
         why: String,
     },
+    /// A protection that is demanded would not hold.
+    #[error("`{protection}` is required{}, and would be {}: {why}", by_level(*level), hold.as_str())]
+    Unmet {
+        /// Which.
+        protection: Protection,
+        /// The level that requires it; `None` when it was demanded by name.
+        level: Option<Level>,
+        /// How far it would hold.
+        hold: Hold,
+        /// What that means.
+        why: String,
+    },
+    /// A protection was to be off that cannot be taken out of the sandbox by itself.
+    #[error(
+        "`{0}` cannot be switched off by itself; prefer it, or switch everything off by level `none`"
+    )]
+    CannotBeOff(Protection),
     /// A grant that would hand the host's own kernel interfaces to the process.
     #[error("`{path}` cannot be granted: {why}")]
     Grant {
@@ -81,6 +99,17 @@ pub enum PlanError {
     /// A path that is not absolute.
     #[error("`{0}` is not an absolute path")]
     Relative(PathBuf),
+}
+
+impl PlanError {
+    /// What stands for the stage of a start that failed because something demanded would not hold.
+    pub const UNMET: &str = "demands";
+
+    /// Whether it is that.
+    #[must_use]
+    pub fn is_unmet(&self) -> bool {
+        matches!(self, Self::Required { .. } | Self::Unmet { .. })
+    }
 }
 
 /// What Landlock allows below one path.
@@ -141,6 +170,9 @@ impl Unheld {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) rung: Rung,
+    /// Whether anything is confined at all.
+    pub(crate) sealed: bool,
+    /// Whether a view that lacks something is no view.
     pub(crate) strict: bool,
     /// `CLONE_NEW*` flags.
     pub(crate) namespaces: i32,
@@ -157,6 +189,10 @@ pub(crate) struct Plan {
     pub(crate) private_tmp: bool,
     /// The report, one entry per layer, if every step succeeds.
     pub(crate) expected: Vec<LayerReport>,
+}
+
+fn by_level(level: Option<Level>) -> String {
+    level.map_or_else(String::new, |level| format!(" by level `{}`", level.as_str()))
 }
 
 /// Plans `spec` for `rung`. Pure: same arguments, same plan.
@@ -178,7 +214,9 @@ pub(crate) fn plan(
     let namespaces = if sealed { namespaces(rung, spec.network.mode) } else { 0 };
     let plan = Plan {
         rung,
-        strict: spec.level == Level::Strict,
+        sealed,
+        strict: spec.level == Level::Strict
+            && !demand::is_layer_excused(spec, Layer::MountNamespace),
         namespaces,
         loopback: rung != Rung::Bare
             && matches!(spec.network.mode, NetworkMode::Loopback | NetworkMode::Hosts),
@@ -192,14 +230,15 @@ pub(crate) fn plan(
         private_tmp: sealed && rung == Rung::Bare,
         expected: report::expected(spec, machine, rung, dedicated, lost),
     };
-    require(spec, &plan.expected)?;
+    demand::check(spec, &plan.expected, &grades(spec, &plan.expected, &plan.held))?;
     Ok(plan)
 }
 
 /// The system call filter of a spec, if it has one.
 pub(crate) fn filter(spec: &Spec, rung: Rung) -> Option<Variant> {
     let spec = &*narrowed(spec, rung);
-    (spec.level != Level::None).then(|| Variant {
+    let wanted = spec.level != Level::None && !spec.is_off(Protection::SystemCalls);
+    wanted.then(|| Variant {
         profile: spec.profile,
         network: filtered(spec.network.mode),
         ipc_namespace: rung != Rung::Bare,
@@ -395,26 +434,10 @@ fn whole_seconds(time: Duration) -> u64 {
     time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).max(1)
 }
 
-/// Layers without which level `standard` refuses to start; where single ports were granted also
-/// Landlock's port rules, since nothing else would keep the other ports closed.
-const ESSENTIAL: [Layer; 4] =
-    [Layer::LandlockFiles, Layer::Seccomp, Layer::NoNewPrivileges, Layer::Rlimits];
-
-fn require(spec: &Spec, expected: &[LayerReport]) -> Result<(), PlanError> {
-    let level = spec.level;
-    let ports = spec.network.mode == NetworkMode::Ports;
-    let essential =
-        |layer| ESSENTIAL.contains(&layer) || (ports && layer == Layer::LandlockNetwork);
-    let missing = expected.iter().find(|report| match level {
-        Level::None => false,
-        Level::Standard => report.status == Status::Absent && essential(report.layer),
-        Level::Strict => matches!(report.status, Status::Absent | Status::Partial),
-    });
-    missing.map_or(Ok(()), |report| {
-        Err(PlanError::Required { layer: report.layer, level, why: report.why.clone() })
-    })
-}
-
+mod demand;
+mod grade;
 mod report;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use grade::grades;

@@ -286,7 +286,7 @@ fn obey(job: &Job<'_>, awaited: &Awaited<'_>, mut ready: Ready) -> Result<Failur
 }
 
 fn seal(plan: &Plan, work: &Work<'_>, ready: Ready, report: &Sender) -> Result<(), Failure> {
-    let sealed = plan.filter.is_some();
+    let sealed = plan.sealed;
     confine::detach_session()?;
     confine::die_with_parent(libc::SIGKILL)?;
     confine::limit_resources(&plan.rlimits)?;
@@ -307,7 +307,7 @@ fn seal(plan: &Plan, work: &Work<'_>, ready: Ready, report: &Sender) -> Result<(
     if let Some(ruleset) = ready.ruleset {
         landlock::apply(ruleset)?;
     }
-    if !sealed {
+    if plan.filter.is_none() {
         return Ok(());
     }
     match confine::filter(work.filter)? {

@@ -7,7 +7,11 @@ use std::{collections::BTreeSet, ffi::OsString, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::seccomp::Calls;
+use crate::{
+    limit::Limit,
+    protection::{Demand, Demands, Protection},
+    seccomp::Calls,
+};
 
 /// The full description of one sealed process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +39,8 @@ pub struct Spec {
     pub limits: Limits,
     /// What must hold for the process to start at all.
     pub level: Level,
+    /// What is demanded of single protections, beyond the level.
+    pub demands: Demands,
     /// Which system calls are allowed.
     pub profile: Profile,
 }
@@ -56,8 +62,52 @@ impl Spec {
             unix_sockets: Vec::new(),
             limits: Limits::default(),
             level: Level::Standard,
+            demands: Demands::new(),
             profile: Profile::Default,
         }
+    }
+
+    /// Whether a protection was switched off.
+    #[must_use]
+    pub fn is_off(&self, protection: Protection) -> bool {
+        self.demands.get(&protection) == Some(&Demand::Off)
+    }
+
+    /// The spec with what was switched off taken out of it: to switch a protection off is to grant what it
+    /// keeps closed, or to lift the limit.
+    #[must_use]
+    pub fn settled(mut self) -> Self {
+        let off = self.demands.iter().filter(|(_, demand)| **demand == Demand::Off);
+        let off: Vec<Protection> = off.map(|(protection, _)| *protection).collect();
+        for protection in off {
+            match protection {
+                Protection::FilesRead => self.open_root(protection, Access::Read),
+                Protection::FilesWrite => self.open_root(protection, Access::Write),
+                Protection::Network => {
+                    self.network = Network { mode: NetworkMode::Full, ..Network::default() };
+                }
+                Protection::Limit(limit) => self.limits.lift(limit),
+                // The plan leaves the filter out.
+                Protection::SystemCalls
+                // And refuses these.
+                | Protection::FilesNames
+                | Protection::FilesMetadata
+                | Protection::SocketsUnix
+                | Protection::SocketsAbstract
+                | Protection::Processes
+                | Protection::Ipc
+                | Protection::Privileges
+                | Protection::Environment
+                | Protection::Descriptors
+                | Protection::Lifetime => {}
+            }
+        }
+        self
+    }
+
+    fn open_root(&mut self, protection: Protection, access: Access) {
+        let origin = format!("`{protection}` was switched off");
+        self.files.push(FileGrant { path: PathBuf::from("/"), access, origin });
     }
 }
 
@@ -163,6 +213,22 @@ pub struct Limits {
     pub tmp_size: u64,
 }
 
+impl Limits {
+    /// Takes a limit away. The private `/tmp` has a size in any case.
+    fn lift(&mut self, limit: Limit) {
+        match limit {
+            Limit::Memory => self.memory = None,
+            Limit::Processes => self.pids = None,
+            Limit::CpuRate => self.cpu_milli = None,
+            Limit::CpuTime => self.cpu_time = None,
+            Limit::Wall => self.wall = None,
+            Limit::FileSize => self.file_size = None,
+            Limit::OpenFiles => self.open_files = None,
+            Limit::Disk => {}
+        }
+    }
+}
+
 impl Default for Limits {
     /// Wide enough for interpreters and small builds, narrow enough that a runaway is contained:
     /// 1 GiB memory, 512 processes, 1,024 descriptors, 256 MiB of `/tmp`; no CPU, wall or file limit.
@@ -191,6 +257,18 @@ pub enum Level {
     Standard,
     /// No sandbox at all: only process hygiene. Loud in every report.
     None,
+}
+
+impl Level {
+    /// Its word in flags, manifests and reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Standard => "standard",
+            Self::None => "none",
+        }
+    }
 }
 
 /// A named system call profile; the rules are data under `profiles/`.

@@ -1,25 +1,25 @@
 //! A call that failed, as a line, a hint and an exit code. Pure.
 
 use plugbay::{CallError, CallErrorKind, Cause, Death};
+use plugbay_sandbox::PlanError;
 
 use crate::{
-    args::LevelWord,
     exit::Exit,
     failure::{Failure, Rpc},
     output::neutral::{self, Lines},
 };
 
 /// Explains a failure, with the last death of the plugin where it says more.
-pub(crate) fn explain(error: &CallError, death: Option<&Death>, level: LevelWord) -> Failure {
+pub(crate) fn explain(error: &CallError, death: Option<&Death>) -> Failure {
     let object = error.to_error_object();
     // What a plugin says stays on its line, so that it cannot pass for a line of ours.
     let message = neutral::text(&error.to_string(), Lines::Escape).into_owned();
-    let exit = exit(error.kind(), death, level);
+    let exit = exit(error.kind(), death);
     let mut failure = Failure::new(exit, message);
     failure.rpc = Some(Rpc { code: object.code, data: object.data });
     if exit == Exit::Denied {
         return failure
-            .hint("`plugbay doctor` shows what holds here; --level standard asks for less");
+            .hint("`plugbay doctor` shows what holds here; --prefer NAME does without it");
     }
     match hint(error.kind(), death) {
         Some(hint) => failure.hint(hint),
@@ -27,13 +27,11 @@ pub(crate) fn explain(error: &CallError, death: Option<&Death>, level: LevelWord
     }
 }
 
-fn exit(kind: &CallErrorKind, death: Option<&Death>, level: LevelWord) -> Exit {
+fn exit(kind: &CallErrorKind, death: Option<&Death>) -> Exit {
     match kind {
         CallErrorKind::UnknownPlugin { .. } | CallErrorKind::UnknownMethod { .. } => Exit::NotFound,
         CallErrorKind::InvalidParams(_) => Exit::Usage,
-        CallErrorKind::Unavailable { .. } | CallErrorKind::Quarantined { .. } => {
-            not_started(death, level)
-        }
+        CallErrorKind::Unavailable { .. } | CallErrorKind::Quarantined { .. } => not_started(death),
         CallErrorKind::ShuttingDown => Exit::NotStarted,
         CallErrorKind::Crashed { .. }
         | CallErrorKind::UnexpectedResult(_)
@@ -51,14 +49,10 @@ fn exit(kind: &CallErrorKind, death: Option<&Death>, level: LevelWord) -> Exit {
     }
 }
 
-/// Whether it was the level that refused: no step of sealing failed, and the kernel was not asked.
-fn not_started(death: Option<&Death>, level: LevelWord) -> Exit {
+/// Whether it was a level or a demand that refused: the kernel was not asked.
+fn not_started(death: Option<&Death>) -> Exit {
     match death.map(|death| &death.cause) {
-        Some(Cause::Launch { errno: 0, stage, .. })
-            if level == LevelWord::Strict && stage == "start" =>
-        {
-            Exit::Denied
-        }
+        Some(Cause::Launch { stage, .. }) if stage == PlanError::UNMET => Exit::Denied,
         _ => Exit::NotStarted,
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use plugbay::{CallError, CallReport, Death, Generation, Hit, InstanceId};
-use plugbay_sandbox::{Enforcement, FileGrant, Level};
+use plugbay_sandbox::{Demands, Enforcement, FileGrant, Level};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -30,6 +30,7 @@ pub(crate) struct Report {
     plugin_version: String,
     method: String,
     level: Level,
+    demands: Demands,
     grants: Vec<FileGrant>,
 }
 
@@ -40,6 +41,8 @@ struct Document<'a> {
     plugin_version: &'a str,
     method: &'a str,
     level: Level,
+    /// What was demanded of single protections on the command line.
+    demands: &'a Demands,
     /// What was granted on the command line, beyond the manifest.
     grants: &'a [FileGrant],
     enforcement: Option<&'a Enforcement>,
@@ -165,6 +168,7 @@ impl Report {
             plugin_version: request.version(),
             method: request.method.clone(),
             level: request.level,
+            demands: request.demands.clone(),
             grants: request.grants.clone(),
         })
     }
@@ -185,6 +189,7 @@ impl Report {
             plugin_version: &self.plugin_version,
             method: &self.method,
             level: self.level,
+            demands: &self.demands,
             grants: &self.grants,
             enforcement,
             call: course.map(Course::from),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use plugbay_manifest::{Package, Restart};
-use plugbay_sandbox::{FileGrant, Level};
+use plugbay_sandbox::{Demands, FileGrant, Level};
 use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
@@ -36,6 +36,7 @@ pub(crate) struct Request {
     pub(crate) grants: Vec<FileGrant>,
     pub(crate) deadline: Option<Duration>,
     pub(crate) level: Level,
+    pub(crate) demands: Demands,
 }
 
 impl Request {
@@ -63,6 +64,7 @@ impl Request {
             grants: grants::files(&words, &world)?,
             deadline: typed.deadline,
             level: grants::level(typed.level),
+            demands: grants::demands(&typed.demands)?,
             package,
         })
     }

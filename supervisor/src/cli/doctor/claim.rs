@@ -258,6 +258,7 @@ mod tests {
         let report = LayerReport { layer: Layer::Seccomp, status, why: String::new() };
         Enforcement {
             layers: vec![report],
+            protections: Vec::new(),
             tree_kill: TreeKill::Sweep,
             notes: Vec::new(),
             limits: Vec::new(),

@@ -10,7 +10,8 @@ use std::{
 };
 
 use plugbay_sandbox::{
-    Base, Cause, Enforcement, EnvGrant, FileGrant, Hit, Level, Network, Profile, Spec, Watched,
+    Base, Cause, Demands, Enforcement, EnvGrant, FileGrant, Hit, Level, Network, Profile, Spec,
+    Watched,
 };
 use serde::Serialize;
 
@@ -46,6 +47,7 @@ struct Document {
     resolution: Vec<String>,
     workdir: String,
     level: Level,
+    demands: Demands,
     profile: Profile,
     grants: Granted,
     enforcement: Option<Enforcement>,
@@ -197,6 +199,7 @@ impl Document {
             resolution: Vec::new(),
             workdir: grants.workdir.display().to_string(),
             level: grants.level,
+            demands: grants.demands.clone(),
             profile: grants.profile,
             grants: Granted {
                 base: grants.base,

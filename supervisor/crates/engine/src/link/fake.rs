@@ -117,6 +117,7 @@ impl Launcher for Stage {
         let process = Process::new(u32::try_from(number).ok(), None, exited, control);
         let enforcement = Arc::new(Enforcement {
             layers: Vec::new(),
+            protections: Vec::new(),
             tree_kill: TreeKill::Sweep,
             notes: Vec::new(),
             limits: Vec::new(),

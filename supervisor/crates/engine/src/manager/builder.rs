@@ -10,7 +10,7 @@ use std::{
 
 use plugbay_manifest::{Package, Skipped, discover};
 use plugbay_protocol::{ErrorObject, handshake::Peer};
-use plugbay_sandbox::{FileGrant, Level};
+use plugbay_sandbox::{Demand, FileGrant, Level, Protection};
 use semver::Version;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -126,6 +126,15 @@ impl HostBuilder {
     #[must_use]
     pub fn level(mut self, level: Level) -> Self {
         self.mould.level = level;
+        self
+    }
+
+    /// What is demanded of one protection of every plugin, whatever the level: a plugin of which a
+    /// required one does not hold whole is not started, and says why and how it can be had. A manifest
+    /// can demand more, not less.
+    #[must_use]
+    pub fn demand(mut self, protection: Protection, demand: Demand) -> Self {
+        self.mould.demands.insert(protection, demand);
         self
     }
 

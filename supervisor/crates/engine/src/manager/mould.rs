@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use plugbay_manifest::{Manifest, Package};
-use plugbay_sandbox::{FileGrant, Level};
+use plugbay_sandbox::{Demands, FileGrant, Level};
 use serde_json::{
     Value,
     value::{RawValue, to_raw_value},
@@ -21,6 +21,7 @@ pub(crate) struct Mould {
     pub(crate) configs: BTreeMap<String, Value>,
     pub(crate) grants: BTreeMap<String, Vec<FileGrant>>,
     pub(crate) level: Level,
+    pub(crate) demands: Demands,
     pub(crate) drain: Option<Duration>,
     pub(crate) tune: Option<fn(&mut Policy)>,
     /// The home directory that paths of grants are about.
@@ -56,6 +57,7 @@ impl Mould {
             home: self.home.clone(),
             extra: self.grants.get(name).cloned().unwrap_or_default(),
             level: self.level,
+            demands: self.demands.clone(),
         };
         let recipe = Recipe { manifest, place, config, counters };
         let mut policy = recipe.policy();

@@ -11,8 +11,11 @@ use plugbay_manifest::{
 };
 use plugbay_protocol::handshake::Grants;
 use plugbay_sandbox::{
-    Access, Calls, FileGrant, HostGrant, Level, Limits, Network, NetworkMode, Profile, Spec,
+    Access, Calls, Demands, FileGrant, HostGrant, Level, Limits, Network, NetworkMode, Profile,
+    Spec,
 };
+
+use super::demand;
 
 /// A command that was found: which program with which arguments, and what it needs to run at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +40,10 @@ pub(crate) struct Place {
     pub(crate) home: Option<PathBuf>,
     /// Grants that the embedder adds.
     pub(crate) extra: Vec<FileGrant>,
+    /// What the host requires at least.
     pub(crate) level: Level,
+    /// What it demands of single protections.
+    pub(crate) demands: Demands,
 }
 
 /// The spec of one process of the plugin.
@@ -53,6 +59,7 @@ pub(crate) fn spec(manifest: &Manifest, place: &Place, command: Command) -> Resu
     files.extend(asked(&manifest.permissions.filesystem, place)?);
     files.extend(place.extra.iter().cloned());
     files.extend(command.grants);
+    let (level, demands) = demand::joined((place.level, &place.demands), &manifest.sandbox);
     Ok(Spec {
         args: command.args,
         env: command.env,
@@ -60,7 +67,8 @@ pub(crate) fn spec(manifest: &Manifest, place: &Place, command: Command) -> Resu
         files,
         network: network(&manifest.permissions.network),
         limits: limits(&manifest.limits),
-        level: place.level,
+        level,
+        demands,
         profile: profile(&manifest.permissions.system_calls)?,
         ..Spec::new(command.program)
     })

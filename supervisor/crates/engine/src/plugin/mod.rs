@@ -15,6 +15,7 @@
 mod calls;
 pub(crate) mod circuit;
 pub(crate) mod death;
+mod demand;
 pub(crate) mod gate;
 pub(crate) mod grants;
 pub(crate) mod handshake;

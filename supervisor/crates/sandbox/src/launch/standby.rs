@@ -224,6 +224,7 @@ fn shape(spec: &Spec) -> Spec {
 /// as far as it was prepared.
 fn added(prepared: &Plan, wanted: &Plan) -> Option<usize> {
     let same = prepared.rung == wanted.rung
+        && prepared.sealed == wanted.sealed
         && prepared.strict == wanted.strict
         && prepared.namespaces == wanted.namespaces
         && prepared.loopback == wanted.loopback

@@ -8,6 +8,7 @@ use crate::{
     limit::{Held, Holder, Limit},
     machine::Machine,
     plan::{Rung, Unheld},
+    protection::Protection,
     spec::{Level, NetworkMode, Spec},
     view,
 };
@@ -44,8 +45,11 @@ pub(super) fn expected(
                     Layer::Environment
                     | Layer::Capabilities
                     | Layer::ProcessHygiene
-                    | Layer::NoNewPrivileges
-                    | Layer::Seccomp => enforced(),
+                    | Layer::NoNewPrivileges => enforced(),
+                    Layer::Seccomp if spec.is_off(Protection::SystemCalls) => {
+                        (Status::NotWanted, "`system-calls` was switched off".to_owned())
+                    }
+                    Layer::Seccomp => enforced(),
                 }
             };
             LayerReport { layer, status, why }

@@ -3,7 +3,12 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::spec::{FileGrant, HostGrant};
+use crate::{
+    enforcement::Status,
+    limit::Limit,
+    protection::Demand,
+    spec::{FileGrant, HostGrant},
+};
 
 fn machine(uid: u32, admin: bool, landlock_abi: u32) -> Machine {
     Machine {
@@ -58,26 +63,135 @@ fn without_namespaces_the_report_names_the_loss() {
     assert!(plan.view.is_none() && plan.private_tmp);
 }
 
+/// Why a spec would not start.
+fn refusal(spec: &Spec, machine: &Machine, rung: Rung) -> Option<String> {
+    plan(spec, machine, rung, "").err().map(|error| error.to_string())
+}
+
+fn demanding(level: Level, demands: &[(Protection, Demand)]) -> Spec {
+    Spec { level, demands: demands.iter().copied().collect(), ..unlimited() }.settled()
+}
+
+const READ: Protection = Protection::FilesRead;
+const WRITE: Protection = Protection::FilesWrite;
+const CALLS: Protection = Protection::SystemCalls;
+const CPU: Protection = Protection::Limit(Limit::CpuRate);
+
 #[test]
 fn standard_refuses_to_start_without_landlock_and_none_does_not() {
-    let refused = plan(&unlimited(), &machine(1000, false, 0), Rung::User, "").unwrap_err();
-    assert!(
-        matches!(refused, PlanError::Required { layer: Layer::LandlockFiles, .. }),
-        "{refused}"
-    );
-    let mut spec = unlimited();
-    spec.level = Level::None;
-    assert!(plan(&spec, &machine(1000, false, 0), Rung::Bare, "").is_ok());
+    for rung in [Rung::User, Rung::Bare] {
+        let refused = refusal(&unlimited(), &machine(1000, false, 0), rung).unwrap();
+        assert!(refused.starts_with("`files.read` is required by level `standard`"), "{refused}");
+    }
+    let none = demanding(Level::None, &[]);
+    assert_eq!(refusal(&none, &machine(1000, false, 0), Rung::Bare), None);
 }
 
 #[test]
-fn strict_refuses_partial_protection() {
-    let mut spec = unlimited();
-    spec.level = Level::Strict;
-    assert!(plan(&spec, &machine(0, true, 7), Rung::Root, "").is_ok());
+fn without_landlock_file_policies_start_only_when_they_are_preferred() {
+    let machine = machine(1000, false, 0);
+    for rung in [Rung::User, Rung::Bare] {
+        let one = demanding(Level::Standard, &[(READ, Demand::Prefer)]);
+        let refused = refusal(&one, &machine, rung).unwrap();
+        assert!(refused.starts_with("`files.write` is required"), "{refused}");
+        let both = [(READ, Demand::Prefer), (WRITE, Demand::Prefer)];
+        let both = demanding(Level::Standard, &both);
+        let plan = plan(&both, &machine, rung, "").unwrap();
+        let grades = grades(&both, &plan.expected, &plan.held);
+        let read = grades.iter().find(|grade| grade.protection == READ).unwrap();
+        let (hold, told) = match rung {
+            Rung::Bare => (Hold::Absent, "every file that its user may read"),
+            Rung::Root | Rung::User => (Hold::Degraded, "only the view"),
+        };
+        assert_eq!(read.hold, hold);
+        assert!(read.consequence.contains(told), "{read:?}");
+        assert!(plan.filter.is_some(), "the rest holds");
+    }
+}
+
+#[test]
+fn what_is_required_by_name_must_hold_whole_at_every_level() {
+    let (user, bare) = (machine(1000, false, 7), Rung::Bare);
+    for level in [Level::Standard, Level::None] {
+        let spec = demanding(level, &[(Protection::Processes, Demand::Require)]);
+        let refused = refusal(&spec, &user, bare).unwrap();
+        assert!(refused.starts_with("`processes` is required, and would be"), "{refused}");
+    }
+    let spec = demanding(Level::Standard, &[(Protection::Processes, Demand::Require)]);
+    assert_eq!(refusal(&spec, &user, Rung::User), None);
+}
+
+#[test]
+fn what_was_granted_or_not_asked_for_cannot_be_required() {
+    let mut spec = demanding(Level::Standard, &[(Protection::Network, Demand::Require)]);
+    spec.network.mode = NetworkMode::Full;
+    let refused = refusal(&spec, &machine(0, true, 7), Rung::Root).unwrap();
+    assert!(refused.contains("would be off: the host's whole network was granted"), "{refused}");
+    let spec = demanding(Level::Standard, &[(CPU, Demand::Require)]);
+    let refused = refusal(&spec, &machine(0, true, 7), Rung::Root).unwrap();
+    assert!(refused.contains("`limits.cpu-rate` is required, and would be off"), "{refused}");
+}
+
+#[test]
+fn strict_refuses_partial_protection_unless_it_is_excused() {
+    let mut spec = demanding(Level::Strict, &[]);
+    let machine = machine(0, true, 7);
+    assert_eq!(refusal(&spec, &machine, Rung::Root), None);
     spec.limits.cpu_milli = Some(500);
-    let refused = plan(&spec, &machine(0, true, 7), Rung::Root, "").unwrap_err();
-    assert!(matches!(refused, PlanError::Required { layer: Layer::Rlimits, .. }), "{refused}");
+    let refused = refusal(&spec, &machine, Rung::Root).unwrap();
+    assert!(refused.starts_with("`limits.cpu-rate` is required by level `strict`"), "{refused}");
+    spec.demands.insert(CPU, Demand::Prefer);
+    assert_eq!(refusal(&spec, &machine, Rung::Root), None);
+}
+
+#[test]
+fn strict_excuses_a_layer_only_with_all_that_it_serves() {
+    let excused = |demands: &[(Protection, Demand)]| {
+        demand::is_layer_excused(&demanding(Level::Strict, demands), Layer::PidNamespace)
+    };
+    let processes = (Protection::Processes, Demand::Prefer);
+    assert!(!excused(&[processes]));
+    assert!(excused(&[processes, (Protection::Lifetime, Demand::Prefer)]));
+    assert!(!excused(&[processes, (Protection::Lifetime, Demand::Require)]));
+}
+
+#[test]
+fn switching_off_grants_what_was_closed() {
+    let off = |protection| demanding(Level::Standard, &[(protection, Demand::Off)]);
+    let root = |access| vec![(Path::new("/").to_owned(), access)];
+    let files = |spec: Spec| -> Vec<_> {
+        spec.files.into_iter().map(|grant| (grant.path, grant.access)).collect()
+    };
+    assert_eq!(files(off(READ)), root(Access::Read));
+    assert_eq!(files(off(WRITE)), root(Access::Write));
+    assert_eq!(off(Protection::Network).network.mode, NetworkMode::Full);
+    let mut limited = off(CPU);
+    limited.limits.cpu_milli = Some(500);
+    assert_eq!(limited.settled().limits.cpu_milli, None);
+}
+
+#[test]
+fn a_filter_that_is_off_is_not_planned_and_told() {
+    let spec = demanding(Level::Standard, &[(CALLS, Demand::Off)]);
+    let plan = plan(&spec, &machine(1000, false, 7), Rung::Bare, "").unwrap();
+    assert!(plan.filter.is_none() && plan.sealed);
+    assert_eq!(status(&plan, Layer::Seccomp), Status::NotWanted);
+    let grades = grades(&spec, &plan.expected, &plan.held);
+    let of = |wanted| grades.iter().find(|grade| grade.protection == wanted).unwrap();
+    assert_eq!(of(CALLS).hold, Hold::Off);
+    // What the filter did for others is missed there.
+    assert_eq!(of(Protection::Network).hold, Hold::Degraded);
+    assert_eq!(of(Protection::Ipc).hold, Hold::Absent);
+}
+
+#[test]
+fn not_everything_can_be_off_by_itself() {
+    for protection in Protection::ALL {
+        let mut spec = unlimited();
+        spec.demands.insert(protection, Demand::Off);
+        let refused = plan(&spec.settled(), &machine(0, true, 7), Rung::Root, "").is_err();
+        assert_eq!(refused, !protection.can_be_off(), "{protection}");
+    }
 }
 
 #[test]
@@ -108,11 +222,8 @@ fn ports_without_port_rules_are_refused_rather_than_opened_all() {
     let mut spec = unlimited();
     spec.network.mode = NetworkMode::Ports;
     spec.network.connect.insert(443);
-    let refused = plan(&spec, &machine(1000, false, 3), Rung::User, "").unwrap_err();
-    assert!(
-        matches!(refused, PlanError::Required { layer: Layer::LandlockNetwork, .. }),
-        "{refused}"
-    );
+    let refused = refusal(&spec, &machine(1000, false, 3), Rung::User).unwrap();
+    assert!(refused.starts_with("`network` is required by level `standard`"), "{refused}");
     spec.network.mode = NetworkMode::None;
     assert!(plan(&spec, &machine(1000, false, 3), Rung::User, "").is_ok());
 }
@@ -159,6 +270,10 @@ proptest! {
                 prop_assert!(report.status == Status::Enforced || !report.why.is_empty(), "{:?}", report);
             }
             prop_assert_eq!(plan.filter.is_some(), !none);
+            for grade in grades(&spec, &plan.expected, &plan.held) {
+                let whole = grade.hold == Hold::Enforced;
+                prop_assert!(whole || !grade.consequence.is_empty(), "{:?}", grade);
+            }
         }
     }
 }

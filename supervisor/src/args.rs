@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 mod run;
 
-pub(crate) use run::{DemandWords, FileWords, LimitWords, ReachWords, Run};
+pub(crate) use run::{DemandWords, FileWords, LimitWords, ReachWords, Run, ToolWord};
 
 use crate::{
     attack::door::Door,

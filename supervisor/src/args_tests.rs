@@ -84,6 +84,10 @@ fn every_flag_of_run_is_there() {
         "workdir",
         "level",
         "filter",
+        "profile",
+        "profile-file",
+        "tool",
+        "cache",
         "bare",
         "report",
         "quiet",
@@ -203,10 +207,20 @@ fn help_of_run() {
     Usage: plugbay run [OPTIONS] -- CMD [ARG]...
 
     Arguments:
-      <CMD>...  The command and its arguments
+      [CMD]...  The command and its arguments
 
     Options:
       -h, --help  Print help (see more with '--help')
+
+    Profile:
+          --profile <NAME>       Take grants, limits and perhaps the command from [run.NAME] of the
+                                 plugbay.toml here or above; `ci` is built in: write the working
+                                 directory, loopback, limits wide enough for builds
+          --profile-file <FILE>  Take profiles from FILE instead, such as one that the job cannot change
+          --tool <TOOL>          Open what a toolchain reads, and give it a cache of its own
+                                 (repeatable) [possible values: rust, node, python, go, java]
+          --cache <DIR>          Where the toolchains of this run keep their caches [default: a
+                                 directory for this one repository in ~/.cache/plugbay]
 
     Files:
           --read <PATH>   Let it read this file or directory (repeatable)
@@ -259,6 +273,8 @@ fn help_of_run() {
       plugbay run --read . --net 443 --env TOKEN -- python3 fetch.py
       plugbay run --write . --deny '**/.env' --deny .git/hooks -- npm test
       plugbay run --report report.json -- sh -c 'cat /etc/shadow'
+      plugbay run --profile ci --tool rust -- cargo test
+      plugbay run --profile test
     ");
 }
 

@@ -44,6 +44,14 @@ pub(crate) fn state_dir() -> Option<PathBuf> {
     std::path::absolute(directory).ok()
 }
 
+/// Where this program keeps what can be made again: `plugbay` in `$XDG_CACHE_HOME`, else in
+/// `~/.cache`. `None` when the environment names none of them.
+pub(crate) fn cache_dir() -> Option<PathBuf> {
+    let xdg = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let usual = xdg.or_else(|| home().map(|home| home.join(".cache")));
+    Some(usual?.join("plugbay"))
+}
+
 /// The user's home directory, as the environment says.
 pub(crate) fn home() -> Option<PathBuf> {
     env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)

@@ -12,7 +12,9 @@ mod exit;
 mod failure;
 mod grants;
 mod output;
+mod profile;
 mod spelling;
+mod tool;
 
 use std::process::ExitCode;
 

@@ -2,7 +2,8 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{Args, ValueHint};
+use clap::{Args, ValueEnum, ValueHint};
+use plugbay_manifest::Tool;
 
 use super::LevelWord;
 use crate::spelling::{self, Bound, EnvWord, FilterWord, NetWord};
@@ -14,7 +15,7 @@ use crate::spelling::{self, Bound, EnvWord, FilterWord, NetWord};
 /// System programs and libraries can be read and executed unless --bare is given; homes, /root,
 /// /var and the secrets of /etc cannot. The command's interpreter is found through symlinks,
 /// shebangs, virtual environments and version managers, and granted by itself.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(
     override_usage = "plugbay run [OPTIONS] -- CMD [ARG]...",
     // The last one counts, so that what is told to a person can be added to what was typed.
@@ -24,17 +25,48 @@ use crate::spelling::{self, Bound, EnvWord, FilterWord, NetWord};
         plugbay run --write . --memory 4GiB --wall 10m -- cargo build --offline\n  \
         plugbay run --read . --net 443 --env TOKEN -- python3 fetch.py\n  \
         plugbay run --write . --deny '**/.env' --deny .git/hooks -- npm test\n  \
-        plugbay run --report report.json -- sh -c 'cat /etc/shadow'"
+        plugbay run --report report.json -- sh -c 'cat /etc/shadow'\n  \
+        plugbay run --profile ci --tool rust -- cargo test\n  \
+        plugbay run --profile test"
 )]
 pub(crate) struct Run {
     /// The command and its arguments
     #[arg(
-        required = true,
+        required_unless_present = "profile",
         trailing_var_arg = true,
         value_name = "CMD",
         value_hint = ValueHint::CommandWithArguments
     )]
     pub(crate) command: Vec<OsString>,
+
+    /// Take grants, limits and perhaps the command from [run.NAME] of the plugbay.toml here or above;
+    /// `ci` is built in: write the working directory, loopback, limits wide enough for builds
+    #[arg(long, value_name = "NAME", help_heading = "Profile")]
+    pub(crate) profile: Option<String>,
+
+    /// Take profiles from FILE instead, such as one that the job cannot change
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_hint = ValueHint::FilePath,
+        requires = "profile",
+        help_heading = "Profile"
+    )]
+    pub(crate) profile_file: Option<PathBuf>,
+
+    /// Open what a toolchain reads, and give it a cache of its own (repeatable)
+    #[arg(long = "tool", value_name = "TOOL", value_enum, help_heading = "Profile")]
+    pub(crate) tools: Vec<ToolWord>,
+
+    /// Where the toolchains of this run keep their caches [default: a directory for this one
+    /// repository in ~/.cache/plugbay]
+    #[arg(
+        long,
+        value_name = "DIR",
+        value_hint = ValueHint::DirPath,
+        help_heading = "Profile"
+    )]
+    pub(crate) cache: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) files: FileWords,
@@ -81,7 +113,7 @@ pub(crate) struct Run {
 }
 
 /// Files opened to the command.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Files")]
 pub(crate) struct FileWords {
     /// Let it read this file or directory (repeatable)
@@ -107,7 +139,7 @@ pub(crate) struct FileWords {
 }
 
 /// What the command can reach, and what reaches it.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Network and environment")]
 pub(crate) struct ReachWords {
     /// none, loopback, full, PORT, HOST:PORT or listen:PORT (repeatable) [default: none]
@@ -124,7 +156,7 @@ pub(crate) struct ReachWords {
 }
 
 /// What is demanded of single protections, beyond the level.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct DemandWords {
     /// Refuse to start unless this protection holds whole (repeatable)
     ///
@@ -164,7 +196,7 @@ pub(crate) struct DemandWords {
 }
 
 /// Limits; what is not named keeps its default.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Limits (each can be `none`)")]
 pub(crate) struct LimitWords {
     /// Memory of all its processes [default: 1GiB]
@@ -198,4 +230,31 @@ pub(crate) struct LimitWords {
     /// Size of its private /tmp, which cannot be unlimited [default: 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = spelling::size)]
     pub(crate) tmp_size: Option<u64>,
+}
+
+/// `--tool`, spelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ToolWord {
+    /// cargo, rustc
+    Rust,
+    /// node, npm, yarn, pnpm
+    Node,
+    /// python, pip, uv
+    Python,
+    /// go
+    Go,
+    /// java, Maven, Gradle
+    Java,
+}
+
+impl From<Tool> for ToolWord {
+    fn from(tool: Tool) -> Self {
+        match tool {
+            Tool::Rust => Self::Rust,
+            Tool::Node => Self::Node,
+            Tool::Python => Self::Python,
+            Tool::Go => Self::Go,
+            Tool::Java => Self::Java,
+        }
+    }
 }

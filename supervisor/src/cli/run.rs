@@ -5,15 +5,17 @@
 //! passed on, seal and start, watch (see `watch`), report, and end as the command ended.
 
 pub(crate) mod last;
+mod profile;
 mod refusal;
 mod report;
+mod tool;
 pub(crate) mod watch;
 
 use std::{
     ffi::{OsStr, OsString},
     io,
     os::fd::AsFd as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -25,7 +27,7 @@ use plugbay_sandbox::{
     scrub,
 };
 
-use self::{report::Report, watch::End};
+use self::{profile::Chosen, report::Report, tool::Toolbox, watch::End};
 use crate::{
     args::Run,
     env,
@@ -40,10 +42,20 @@ pub(crate) fn run(typed: &Run, terminal: Terminal) -> Outcome {
     let here = env::current_dir().map_err(|error| {
         Failure::new(Exit::NotSealed, format!("the current directory is not usable: {error}"))
     })?;
+    let (mut typed, chosen) = profile::settle(typed, &here)?;
+    let repository = chosen.as_ref().map_or(&here, |chosen| &chosen.directory);
+    let toolbox = tool::open(&mut typed, repository)?;
     let world = World { current_dir: &here, canonical: &Path::canonicalize, search: &deny::search };
-    let grants = grants::understand(typed, &world)?;
+    let mut grants = grants::understand(&typed, &world)?;
+    grants.files.extend(toolbox.files.iter().cloned());
+    let origin = Origin {
+        here: if chosen.is_some() { grants.workdir.clone() } else { here },
+        toolbox,
+        chosen,
+    };
     let mut report = Report::open(typed.report.as_deref(), &typed.command, &grants)?;
-    let ended = seal_and_watch(typed, &grants, &here, terminal, &mut report);
+    report.asked(&typed, origin.chosen.as_ref());
+    let ended = seal_and_watch(&typed, &grants, &origin, terminal, &mut report);
     match &ended {
         Ok(end) => report.ended(end),
         Err(failure) => report.never_ran(failure),
@@ -53,13 +65,35 @@ pub(crate) fn run(typed: &Run, terminal: Terminal) -> Outcome {
     if !typed.quiet {
         tell(&end, &grants, typed.explain, terminal);
     }
+    origin.warn_of_change(&grants, terminal);
     Ok(status(&end))
+}
+
+/// Where a run comes from: what is not in its words.
+#[derive(Debug)]
+struct Origin {
+    /// Where the command is looked for when it is a path.
+    here: PathBuf,
+    toolbox: Toolbox,
+    chosen: Option<Chosen>,
+}
+
+impl Origin {
+    /// A run that opened more for the next one is never passed over in silence.
+    fn warn_of_change(&self, grants: &Grants, terminal: Terminal) {
+        let source = self.chosen.as_ref().and_then(|chosen| chosen.source.as_ref());
+        if let Some(source) = source.filter(|source| source.was_changed(&grants.files)) {
+            let path = source.path.display();
+            let text = format!("the run has changed `{path}`, from which it had its grants");
+            terminal.say_as(Tone::Bad, "warning", &text);
+        }
+    }
 }
 
 fn seal_and_watch(
     typed: &Run,
     grants: &Grants,
-    here: &Path,
+    origin: &Origin,
     terminal: Terminal,
     report: &mut Report,
 ) -> Result<End, Failure> {
@@ -69,9 +103,9 @@ fn seal_and_watch(
     if !typed.quiet {
         grants.notes.iter().for_each(|note| terminal.say_as(Tone::Note, "plugbay", note));
     }
-    let resolved = find(&typed.command, grants, here)?;
-    let notes = resolved.notes.clone();
-    let spec = spec(grants, resolved);
+    let resolved = find(&typed.command, grants, origin)?;
+    let notes = [origin.toolbox.notes.clone(), resolved.notes.clone()].concat();
+    let spec = spec(grants, resolved, &origin.toolbox.env);
     report.planned(&spec, notes);
     let signals = watch::Signals::block().map_err(not_sealed)?;
     let child = start(spec, typed.explain)?;
@@ -86,9 +120,9 @@ fn seal_and_watch(
 }
 
 /// The program behind the command, looked up with the search path that it will have.
-fn find(command: &[OsString], grants: &Grants, here: &Path) -> Result<Resolved, Failure> {
+fn find(command: &[OsString], grants: &Grants, origin: &Origin) -> Result<Resolved, Failure> {
     let (name, args) = command.split_first().ok_or_else(|| Failure::usage("no command"))?;
-    let mut env = env::all();
+    let mut env = origin.toolbox.env.clone();
     for grant in &grants.env {
         if let EnvGrant::Set(name, value) = grant {
             env.retain(|(known, _)| known != OsStr::new(name));
@@ -98,7 +132,7 @@ fn find(command: &[OsString], grants: &Grants, here: &Path) -> Result<Resolved, 
     let name = name.to_str().ok_or_else(|| {
         Failure::new(Exit::CommandNotFound, "the command's name is not valid UTF-8")
     })?;
-    resolve::resolve(name, args, &env, here).map_err(|error| not_found(&error))
+    resolve::resolve(name, args, &env, &origin.here).map_err(|error| not_found(&error))
 }
 
 fn not_found(error: &ResolveError) -> Failure {
@@ -107,8 +141,8 @@ fn not_found(error: &ResolveError) -> Failure {
 }
 
 /// Grants and program as one spec.
-fn spec(grants: &Grants, resolved: Resolved) -> Spec {
-    let mut env = scrub(&env::all(), &grants.env);
+fn spec(grants: &Grants, resolved: Resolved, outside: &[(OsString, OsString)]) -> Spec {
+    let mut env = scrub(outside, &grants.env);
     for (name, value) in resolved.env {
         let chosen = grants.env.iter().any(|grant| OsStr::new(name_of(grant)) == name);
         if !chosen {

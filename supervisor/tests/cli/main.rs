@@ -8,6 +8,7 @@ mod chaos;
 mod data;
 mod invocation;
 mod past;
+mod profile;
 mod run;
 mod stream;
 mod talk;

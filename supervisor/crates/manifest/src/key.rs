@@ -243,6 +243,7 @@ pub(crate) const PROFILE: Table = Table {
         key("read", "list of paths", Value("[]")),
         key("write", "list of paths", Value("[]")),
         key("exec", "list of paths", Value("[]")),
+        key("deny", "list of paths", Value("[]")),
         key("bare", "true or false", Value("false")),
         key("network", "`none`, `loopback`, `full`, or list of destinations", Value("\"none\"")),
         key("hosts", "list of hosts with ports", Value("[]")),
@@ -250,6 +251,7 @@ pub(crate) const PROFILE: Table = Table {
         key("env", "list of variables", Value("[]")),
         key("limits", "table", Described("see below")),
         key("level", "`strict`, `standard` or `none`", Value("\"standard\"")),
+        key("protections", "table", Described("as the level has it")),
         key("filter", "`default`, `ci`, or list of calls", Value("\"default\"")),
         key("truncate_output", "true or false", Value("false")),
         key("fail_on_denial", "true or false", Value("false")),
@@ -272,8 +274,14 @@ pub(crate) const PROFILE_LIMITS: Table = Table {
     ],
 };
 
+/// `[run.NAME.protections]` of `plugbay.toml`; every key is the name of a protection.
+pub(crate) const PROFILE_PROTECTIONS: Table = Table {
+    name: "run.NAME.protections",
+    keys: &[key("PROTECTION", "`require`, `prefer` or `off`", Described("as the level has it"))],
+};
+
 /// Every table of `plugbay.toml`, in the order of the reference.
-pub const PROFILE_TABLES: [Table; 2] = [PROFILE, PROFILE_LIMITS];
+pub const PROFILE_TABLES: [Table; 3] = [PROFILE, PROFILE_LIMITS, PROFILE_PROTECTIONS];
 
 /// The names that may stand at the top of the file.
 pub(crate) const TOP: [&str; 10] = [

@@ -59,8 +59,7 @@ pub use permission::{
 };
 pub use plugbay_protocol::Framing;
 pub use profile::{
-    BUILT_IN, Cap, PROFILES_NAME, Profile, ProfileLevel, ProfileLimits, ProfileNetwork, Profiles,
-    Tool,
+    BUILT_IN, Cap, PROFILES_NAME, Profile, ProfileLimits, ProfileNetwork, Profiles, Tool,
 };
 pub use quantity::{QuantityError, parse_duration, parse_size};
 pub use read::parse;

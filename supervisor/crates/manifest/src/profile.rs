@@ -16,6 +16,7 @@ use crate::{
     error::ManifestError,
     permission::{EnvGrant, GrantPath, NetworkGrant, SystemCalls},
     read,
+    sandbox::{Demand, Level},
 };
 
 /// The name of the file.
@@ -42,6 +43,8 @@ pub struct Profile {
     pub write: Vec<GrantPath>,
     /// Files and directories to read and execute.
     pub exec: Vec<GrantPath>,
+    /// Paths and patterns that stay closed inside what is opened.
+    pub deny: Vec<GrantPath>,
     /// Whether the system's programs are left out.
     pub bare: Option<bool>,
     /// The network.
@@ -55,7 +58,9 @@ pub struct Profile {
     /// Limits.
     pub limits: ProfileLimits,
     /// What must hold for the command to start.
-    pub level: Option<ProfileLevel>,
+    pub level: Option<Level>,
+    /// What is demanded of single protections, by their names.
+    pub protections: BTreeMap<&'static str, Demand>,
     /// Which system calls are allowed.
     pub filter: Option<SystemCalls>,
     /// Past the limit of output, drop the rest instead of ending the command.
@@ -105,32 +110,6 @@ impl Tool {
             Self::Python => "python",
             Self::Go => "go",
             Self::Java => "java",
-        }
-    }
-}
-
-/// What must hold for a run to start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProfileLevel {
-    /// Every wanted layer.
-    Strict,
-    /// The layers that hold everywhere.
-    Standard,
-    /// Nothing: no sandbox at all.
-    None,
-}
-
-impl ProfileLevel {
-    /// Every one.
-    pub const ALL: [Self; 3] = [Self::Strict, Self::Standard, Self::None];
-
-    /// The word for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Strict => "strict",
-            Self::Standard => "standard",
-            Self::None => "none",
         }
     }
 }
@@ -202,6 +181,7 @@ impl Profile {
             read: joined(base.read, self.read),
             write: joined(base.write, self.write),
             exec: joined(base.exec, self.exec),
+            deny: joined(base.deny, self.deny),
             bare: self.bare.or(base.bare),
             network: self.network.or(base.network),
             hosts: joined(base.hosts, self.hosts),
@@ -209,6 +189,7 @@ impl Profile {
             env: joined(base.env, self.env),
             limits: self.limits.over(base.limits),
             level: self.level.or(base.level),
+            protections: base.protections.into_iter().chain(self.protections).collect(),
             filter: self.filter.or(base.filter),
             truncate_output: self.truncate_output.or(base.truncate_output),
             fail_on_denial: self.fail_on_denial.or(base.fail_on_denial),
@@ -294,6 +275,12 @@ impl Profiles {
             }
         }
         chain
+    }
+
+    /// Whether the file itself has a profile of this name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 
     /// The names that can be asked for: those of the file, then the built-in one.

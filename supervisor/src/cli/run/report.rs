@@ -17,13 +17,16 @@ use serde::Serialize;
 
 use super::{
     last,
+    profile::Chosen,
     watch::{End, signal_name},
 };
 use crate::{
+    args::Run,
     exit::Exit,
     failure::Failure,
     grants::Grants,
     output::{denial::Shown, file},
+    tool,
 };
 
 /// The version of the document's shape.
@@ -41,6 +44,10 @@ pub(crate) struct Report {
 struct Document {
     version: u32,
     command: Vec<String>,
+    /// The profile that was asked for.
+    profile: Option<Named>,
+    /// The toolchains that were opened.
+    tools: Vec<&'static str>,
     /// The program that stands behind the command; null when none was found.
     program: Option<String>,
     /// How the program was found, in words.
@@ -48,12 +55,19 @@ struct Document {
     workdir: String,
     level: Level,
     demands: Demands,
-    profile: Profile,
+    filter: Profile,
     grants: Granted,
     enforcement: Option<Enforcement>,
     denials: Denials,
     outcome: Outcome,
     usage: Option<Usage>,
+}
+
+/// A profile, and the file that it is from; null when it is built in.
+#[derive(Debug, Serialize)]
+struct Named {
+    name: String,
+    file: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -133,6 +147,15 @@ impl Report {
         })
     }
 
+    /// Which profile and tools the grants are from.
+    pub(crate) fn asked(&mut self, words: &Run, chosen: Option<&Chosen>) {
+        self.document.tools = words.tools.iter().copied().map(tool::word).collect();
+        self.document.profile = chosen.map(|chosen| Named {
+            name: chosen.name.clone(),
+            file: chosen.source.as_ref().map(|source| source.path.display().to_string()),
+        });
+    }
+
     /// What will be started.
     pub(crate) fn planned(&mut self, spec: &Spec, resolution: Vec<String>) {
         self.document.resolution = resolution;
@@ -195,12 +218,14 @@ impl Document {
         Self {
             version: VERSION,
             command: command.iter().map(|word| lossy(word)).collect(),
+            profile: None,
+            tools: Vec::new(),
             program: None,
             resolution: Vec::new(),
             workdir: grants.workdir.display().to_string(),
             level: grants.level,
             demands: grants.demands.clone(),
-            profile: grants.profile,
+            filter: grants.profile,
             grants: Granted {
                 base: grants.base,
                 files: grants.files.clone(),

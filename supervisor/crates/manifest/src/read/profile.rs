@@ -6,6 +6,7 @@ use super::{
     limit::{LEAST_MEMORY, read_cpu},
     permission::{DESTINATION_RULE, parse_path, read_calls, read_destination, read_env},
     runtime::read_command,
+    sandbox::protections,
 };
 use crate::{
     error::ManifestError,
@@ -14,9 +15,8 @@ use crate::{
     name,
     neutral::echo,
     permission::{GrantPath, NetworkGrant},
-    profile::{
-        BUILT_IN, Cap, Profile, ProfileLevel, ProfileLimits, ProfileNetwork, Profiles, Tool,
-    },
+    profile::{BUILT_IN, Cap, Profile, ProfileLimits, ProfileNetwork, Profiles, Tool},
+    sandbox::Level,
     suggest,
 };
 
@@ -95,7 +95,7 @@ fn read(section: &Section<'_>) -> Profile {
     let get = |name: &str| section.get(name);
     let paths = |name: &str| get(name).map(|field| read_paths(&field)).unwrap_or_default();
     let flag = |name: &str| get(name).and_then(|field| field.flag());
-    let limits = get("limits").and_then(|field| field.section());
+    let table = |name: &str| get(name).and_then(|field| field.section());
     Profile {
         extends: get("extends").and_then(|field| field.value.get_ref().as_str().map(str::to_owned)),
         command: get("command").and_then(|field| read_command(&field)),
@@ -104,13 +104,15 @@ fn read(section: &Section<'_>) -> Profile {
         read: paths("read"),
         write: paths("write"),
         exec: paths("exec"),
+        deny: paths("deny"),
         bare: flag("bare"),
         network: get("network").and_then(|field| read_network(&field)),
         hosts: get("hosts").map(|field| read_hosts(&field)).unwrap_or_default(),
         unix: paths("unix"),
         env: get("env").and_then(|field| read_env(&field)).unwrap_or_default(),
-        limits: limits.map(|section| read_limits(&section)).unwrap_or_default(),
-        level: get("level").and_then(|f| f.choice(&ProfileLevel::ALL, ProfileLevel::as_str)),
+        limits: table("limits").map(|section| read_limits(&section)).unwrap_or_default(),
+        level: get("level").and_then(|f| f.choice(&Level::ALL, Level::as_str)),
+        protections: table("protections").map(|section| protections(&section)).unwrap_or_default(),
         filter: get("filter").and_then(|field| read_calls(&field)),
         truncate_output: flag("truncate_output"),
         fail_on_denial: flag("fail_on_denial"),

@@ -17,8 +17,8 @@ pub(super) fn read(section: &Section<'_>) -> Sandbox {
     Sandbox { level, protections: table.map(|table| protections(&table)).unwrap_or_default() }
 }
 
-/// `[sandbox.protections]`: every key is the name of one.
-fn protections(section: &Section<'_>) -> BTreeMap<&'static str, Demand> {
+/// `[sandbox.protections]`, or that of a profile: every key is the name of one.
+pub(super) fn protections(section: &Section<'_>) -> BTreeMap<&'static str, Demand> {
     let mut demands = BTreeMap::new();
     for (name, _, field) in section.entries() {
         let demand = field.choice(&Demand::ALL, Demand::as_str);

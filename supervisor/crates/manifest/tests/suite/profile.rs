@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use plugbay_manifest::{
-    Cap, GrantPath, ManifestError, PROFILES_NAME, ProfileLevel, ProfileNetwork, Profiles, Tool,
-    key::PROFILE_TABLES,
+    Cap, GrantPath, ManifestError, PROFILES_NAME, ProfileNetwork, Profiles, Tool,
+    key::PROFILE_TABLES, sandbox,
 };
 
 /// A file with every key.
@@ -20,6 +20,7 @@ tools = ["rust", "node"]
 read = ["docs", "~/.config/x"]
 write = ["target"]
 exec = ["/opt/tool"]
+deny = ["**/.env"]
 bare = true
 network = [443, "listen:8080"]
 hosts = ["crates.io:443"]
@@ -40,6 +41,10 @@ open_files = "none"
 file_size = "1GiB"
 tmp_size = "64MiB"
 output = "10MiB"
+
+[run.test.protections]
+network = "require"
+"limits.memory" = "prefer"
 "#;
 
 fn profiles(text: &str) -> Result<Profiles, ManifestError> {
@@ -67,7 +72,8 @@ fn everything_that_is_written_is_read() {
         (shown(&grants), shown(&test.hosts)),
         ("443 listen:8080".into(), "crates.io:443".into())
     );
-    assert_eq!(test.level, Some(ProfileLevel::Strict));
+    assert_eq!(test.level, Some(sandbox::Level::Strict));
+    assert_eq!(test.protections["network"], sandbox::Demand::Require);
     assert_eq!(test.limits.cpu_milli, Some(Cap::At(1500)));
     assert_eq!(test.limits.open_files, Some(Cap::Lifted));
     assert_eq!(test.limits.output, Some(Cap::At(10 << 20)));
@@ -79,9 +85,10 @@ fn every_key_is_refused_when_it_has_the_wrong_kind() {
     for table in PROFILE_TABLES {
         for key in table.keys.iter().filter(|key| key.name != "extends") {
             let header = table.name.replace("NAME", "x");
-            let error = profiles(&format!("[{header}]\n{} = 1979-05-27\n", key.name)).unwrap_err();
-            assert_eq!(error.problems()[0].key(), format!("{header}.{}", key.name));
-            assert!(FULL.contains(&format!("{} = ", key.name)) || key.name == "limits");
+            let name = if key.name == "PROTECTION" { "network" } else { key.name };
+            let error = profiles(&format!("[{header}]\n{name} = 1979-05-27\n")).unwrap_err();
+            assert_eq!(error.problems()[0].key(), format!("{header}.{name}"));
+            assert!(FULL.contains(&format!("{name} = ")) || FULL.contains(&format!(".{name}]")));
         }
     }
 }
@@ -93,7 +100,7 @@ fn a_slip_is_shown_where_it_stands() {
       |
     2 | tool = ["rust"]
       | ^^^^ did you mean `tools`?
-      = allowed: extends, command, workdir, tools, read, write, exec, bare, network, hosts, unix, env, limits, level, filter, truncate_output, fail_on_denial
+      = allowed: extends, command, workdir, tools, read, write, exec, deny, bare, network, hosts, unix, env, limits, level, protections, filter, truncate_output, fail_on_denial
 
     plugbay.toml:3:11: `run.test.network`: `lopback` is not one of the choices
       |

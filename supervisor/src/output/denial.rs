@@ -89,6 +89,7 @@ pub(crate) fn flag(fix: &Fix) -> String {
         Fix::Network(NetworkMode::Loopback) => "--net loopback".to_owned(),
         Fix::Network(NetworkMode::Full) => "--net full".to_owned(),
         Fix::Connect(port) => format!("--net {port}"),
+        Fix::Host { host, port } => format!("--net {host}:{port}"),
         Fix::Listen(port) => format!("--net listen:{port}"),
         Fix::Profile(Profile::Default) => "--filter default".to_owned(),
         Fix::Profile(Profile::Ci) => "--filter ci".to_owned(),
@@ -120,6 +121,7 @@ fn manifest(fix: &Fix) -> Option<String> {
     match fix {
         Fix::Network(_) => Some("[permissions] network = true".to_owned()),
         Fix::Connect(port) => Some(format!("[permissions] network = [{port}]")),
+        Fix::Host { host, port } => Some(format!("[permissions] hosts = [\"{host}:{port}\"]")),
         Fix::Listen(port) => Some(format!("[permissions] network = [\"listen:{port}\"]")),
         Fix::Profile(Profile::Default) => Some("[permissions] system_calls = \"default\"".into()),
         Fix::Profile(Profile::Ci) => Some("[permissions] system_calls = \"ci\"".to_owned()),

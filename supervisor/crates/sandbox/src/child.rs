@@ -12,6 +12,7 @@ use crate::{
     cgroup::Group,
     denial::Watcher,
     enforcement::Enforcement,
+    inlet::Way,
     launch::PrivateTmp,
     limit::{Hit, Holder, Limit},
     plan::Rung,
@@ -111,6 +112,7 @@ pub struct Child {
     pub(crate) watchdog: Option<Watchdog>,
     pub(crate) enforcement: Enforcement,
     pub(crate) watcher: Option<Watcher>,
+    pub(crate) way: Option<Way>,
 }
 
 impl Child {
@@ -142,6 +144,12 @@ impl Child {
     /// for the answer. Dropped, everything asked about is refused with `ENOSYS`.
     pub fn take_watcher(&mut self) -> Option<Watcher> {
         self.watcher.take()
+    }
+
+    /// Where connections come in that a broker is to take, if the process may reach named hosts. Nobody
+    /// serves them until somebody does; dropped, there is no way out.
+    pub fn take_way(&mut self) -> Option<Way> {
+        self.way.take()
     }
 
     /// Sends a signal to the program's process.

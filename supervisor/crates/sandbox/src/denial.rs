@@ -82,6 +82,13 @@ pub enum Fix {
     Network(NetworkMode),
     /// A port to connect to.
     Connect(u16),
+    /// A host to connect to, by way of the broker.
+    Host {
+        /// A name or an address, IPv6 in brackets.
+        host: String,
+        /// At this port.
+        port: u16,
+    },
     /// A port to listen on.
     Listen(u16),
     /// Another system call profile.

@@ -26,6 +26,7 @@ use crate::{
     child::Child,
     denial::{Watch, Watched, Watcher},
     enforcement::{Enforcement, LayerReport, TreeKill},
+    inlet::{self, Way},
     layers::confine::{Image, Programs},
     learn,
     limit::{Held, Limit},
@@ -35,7 +36,7 @@ use crate::{
     seccomp::{self, SeccompError, Variant},
     shim::{self, Job, Task, Work},
     spare::Networks,
-    spec::{Level, Limits, Spec},
+    spec::{Level, Limits, NetworkMode, Spec},
     sys::{self, Fork},
     watchdog::Watchdog,
 };
@@ -250,7 +251,13 @@ impl Launcher {
             landlock.files.push((private.0.clone(), Rights::Write));
         }
         let spec = &launch.spec;
-        let env: Vec<(OsString, OsString)> = relocate(&spec.env, private.as_ref());
+        let mut env: Vec<(OsString, OsString)> = relocate(&spec.env, private.as_ref());
+        let own = inlet::instead(spec, &mut plan).map_err(Failure::at(Stage::Way))?;
+        if own.is_some() || !plan.inlets.is_empty() {
+            let token = own.as_ref().and_then(|(way, _)| way.token.as_deref());
+            let port = own.as_ref().map_or(inlet::PROXY_PORT, |(_, port)| *port);
+            inlet::add_variables(&mut env, port, token);
+        }
         let pairs = env.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
         let args = spec.args.iter().map(OsString::as_os_str);
         let image = Image::new(&spec.program, args, pairs).map_err(|_nul| LaunchError::Nul)?;
@@ -299,6 +306,7 @@ impl Launcher {
                     failure: None,
                     watcher: None,
                     watched: Watched::default(),
+                    way: own.map(|(way, _)| way),
                 });
                 Ok(())
             }
@@ -403,6 +411,8 @@ struct Attempt {
     /// Who answers the filter's questions, and what it will be told.
     watcher: Option<Watcher>,
     watched: Watched,
+    /// The way to a broker, as far as it is open.
+    way: Option<Way>,
 }
 
 impl Launch {
@@ -446,6 +456,9 @@ impl Launch {
                 Ok(Some(Record::Listener(listener))) => {
                     let learning = self.learning.as_deref();
                     attempt.listen(listener, &self.spec, learning, &launcher.machine);
+                }
+                Ok(Some(Record::Inlet(inlet))) => {
+                    attempt.way.get_or_insert_default().inlets.push(inlet);
                 }
                 Ok(None) => return self.conclude(launcher),
                 Err(Errno::EAGAIN) => return Ok(None),
@@ -520,6 +533,7 @@ impl Attempt {
                 status: self.status,
                 cgroup: self.cgroup,
                 private: self.private,
+                way: self.way,
                 rung: self.rung,
                 limits: spec.limits.clone(),
                 enforcement,
@@ -537,6 +551,11 @@ impl Attempt {
 /// What was granted without being asked for.
 fn notes(spec: &Spec) -> Vec<String> {
     let unasked = spec.files.iter().filter(|grant| grant.origin != "requested");
+    let hosts = spec.network.mode == NetworkMode::Hosts;
+    let beyond = if hosts { inlet::beyond(&spec.network) } else { 0 };
+    let narrow = (beyond > 0).then(|| {
+        format!("{beyond} of the granted ports are reached by clients that know proxies only")
+    });
     unasked
         .map(|grant| {
             let access = match grant.access {
@@ -546,6 +565,7 @@ fn notes(spec: &Spec) -> Vec<String> {
             };
             format!("granted by itself: {access} `{}` ({})", grant.path.display(), grant.origin)
         })
+        .chain(narrow)
         .collect()
 }
 

@@ -10,6 +10,7 @@ pub mod denial;
 pub mod deny;
 pub mod enforcement;
 pub mod environment;
+pub mod inlet;
 pub mod launch;
 mod layers;
 mod learn;
@@ -40,6 +41,7 @@ pub use denial::{
 };
 pub use enforcement::{Enforcement, Layer, LayerReport, Status, TreeKill};
 pub use environment::{EnvGrant, scrub};
+pub use inlet::{Inlet, InletKind, Way};
 pub use launch::{Launch, LaunchError, Launcher, Stdio, Wait};
 pub use limit::{Held, Hit, Holder, Limit};
 pub use machine::Machine;

@@ -18,6 +18,7 @@ use crate::{
     cgroup::Controller,
     deny,
     enforcement::{Layer, LayerReport},
+    inlet::{self, InletKind},
     limit::Held,
     machine::{BaseKind, Machine},
     protection::{Hold, Protection},
@@ -177,6 +178,8 @@ pub(crate) struct Plan {
     /// `CLONE_NEW*` flags.
     pub(crate) namespaces: i32,
     pub(crate) loopback: bool,
+    /// What is to be opened inside for a broker outside.
+    pub(crate) inlets: Vec<InletKind>,
     pub(crate) identity: Identity,
     pub(crate) view: Option<View>,
     pub(crate) landlock: Option<LandlockPlan>,
@@ -212,6 +215,7 @@ pub(crate) fn plan(
     let dedicated = sealed && machine.set_ids && machine.uid == 0 && rung != Rung::User;
     let identity = if dedicated { Identity::Dedicated } else { Identity::Launcher };
     let namespaces = if sealed { namespaces(rung, spec.network.mode) } else { 0 };
+    let brokered = spec.network.mode == NetworkMode::Hosts;
     let plan = Plan {
         rung,
         sealed,
@@ -220,6 +224,11 @@ pub(crate) fn plan(
         namespaces,
         loopback: rung != Rung::Bare
             && matches!(spec.network.mode, NetworkMode::Loopback | NetworkMode::Hosts),
+        inlets: if sealed && brokered && rung != Rung::Bare {
+            inlet::kinds(&spec.network)
+        } else {
+            Vec::new()
+        },
         identity,
         view: (sealed && rung != Rung::Bare).then(|| view::compose(spec, &machine.base)),
         landlock: (sealed && machine.landlock_abi > 0).then(|| landlock(spec, machine, rung)),
@@ -240,9 +249,9 @@ pub(crate) fn filter(spec: &Spec, rung: Rung) -> Option<Variant> {
     let wanted = spec.level != Level::None && !spec.is_off(Protection::SystemCalls);
     wanted.then(|| Variant {
         profile: spec.profile,
-        network: filtered(spec.network.mode),
+        network: filtered(spec.network.mode, rung),
         ipc_namespace: rung != Rung::Bare,
-        listen: may_listen(spec),
+        listen: may_listen(spec, rung),
     })
 }
 
@@ -290,8 +299,7 @@ fn check_deny(spec: &Spec, machine: &Machine, rung: Rung, lost: &str) -> Result<
 /// The spec as far as this rung can hold it: an own loopback takes a network namespace. Without one
 /// there is no network at all, since the only loopback there is would be the host's.
 fn narrowed(spec: &Spec, rung: Rung) -> Cow<'_, Spec> {
-    let own = matches!(spec.network.mode, NetworkMode::Loopback | NetworkMode::Hosts);
-    if rung != Rung::Bare || !own {
+    if rung != Rung::Bare || spec.network.mode != NetworkMode::Loopback {
         return Cow::Borrowed(spec);
     }
     let mut spec = spec.clone();
@@ -299,17 +307,23 @@ fn narrowed(spec: &Spec, rung: Rung) -> Cow<'_, Spec> {
     Cow::Owned(spec)
 }
 
-fn may_listen(spec: &Spec) -> bool {
+fn may_listen(spec: &Spec, rung: Rung) -> bool {
     match spec.network.mode {
         NetworkMode::None => false,
+        NetworkMode::Hosts if rung == Rung::Bare => false,
         NetworkMode::Ports => !spec.network.listen.is_empty(),
         NetworkMode::Loopback | NetworkMode::Hosts | NetworkMode::Full => true,
     }
 }
 
-/// What the filter sees of a mode: the way out to named hosts leads over the own loopback.
-fn filtered(mode: NetworkMode) -> NetworkMode {
-    if mode == NetworkMode::Hosts { NetworkMode::Loopback } else { mode }
+/// What the filter sees of a mode: the way out to named hosts leads over the own loopback; or over one
+/// port of the host's, where that is all there is.
+fn filtered(mode: NetworkMode, rung: Rung) -> NetworkMode {
+    match (mode, rung) {
+        (NetworkMode::Hosts, Rung::Bare) => NetworkMode::Ports,
+        (NetworkMode::Hosts, Rung::Root | Rung::User) => NetworkMode::Loopback,
+        (mode, _) => mode,
+    }
 }
 
 fn namespaces(rung: Rung, network: NetworkMode) -> i32 {
@@ -342,6 +356,8 @@ fn landlock(spec: &Spec, machine: &Machine, rung: Rung) -> LandlockPlan {
     });
     let tcp = match spec.network.mode {
         NetworkMode::None => Some((Vec::new(), Vec::new())),
+        // The one port of the broker is added when it is known.
+        NetworkMode::Hosts if rung == Rung::Bare => Some((Vec::new(), Vec::new())),
         NetworkMode::Ports => Some((
             spec.network.connect.iter().copied().collect(),
             spec.network.listen.iter().copied().collect(),

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::{
     enforcement::{Layer, LayerReport, Status},
+    inlet::{Inlet, InletKind},
     launch::Wait,
     packet,
 };
@@ -62,10 +63,12 @@ pub enum Stage {
     Cgroup,
     /// Sealing itself within a limit that is too low even for that.
     Within,
+    /// Opening the inlets of the way to the broker.
+    Way,
 }
 
 impl Stage {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::Clone,
         Self::UserMap,
         Self::Mount,
@@ -87,12 +90,14 @@ impl Stage {
         Self::Order,
         Self::Cgroup,
         Self::Within,
+        Self::Way,
     ];
 
     /// The stage in words that fit after "failed to".
     #[must_use]
     pub fn describe(self) -> &'static str {
         match self {
+            Self::Way => "open the way to the broker",
             Self::Within => "seal the process within",
             Self::Clone => "clone into new namespaces",
             Self::UserMap => "write the user namespace's id maps",
@@ -166,6 +171,8 @@ pub(crate) enum Record {
     Main(OwnedFd),
     /// Where the filter asks about what it refuses; or why it does not ask.
     Listener(Result<OwnedFd, Errno>),
+    /// Where connections come in that a broker outside takes.
+    Inlet(Inlet),
 }
 
 const MAX_RECORD: usize = 4096;
@@ -174,6 +181,7 @@ const TAG_LAYER: u8 = 1;
 const TAG_FAILED: u8 = 2;
 const TAG_MAIN: u8 = 3;
 const TAG_LISTENER: u8 = 4;
+const TAG_INLET: u8 = 5;
 
 /// The two ends: ours and the one for inside. Both are close-on-exec.
 pub(crate) fn pair() -> Result<(Receiver, Sender), Errno> {
@@ -223,6 +231,18 @@ impl Sender {
     pub(crate) fn listener(&self, listener: Result<BorrowedFd<'_>, Errno>) -> Result<(), Errno> {
         let [a, b, c, d] = listener.err().map_or(0, |errno| errno as i32).to_le_bytes();
         self.send(&[TAG_LISTENER, 0, a, b, c, d], "", listener.ok())
+    }
+
+    /// Hands over an inlet.
+    pub(crate) fn inlet(&self, inlet: &Inlet) -> Result<(), Errno> {
+        let (kind, port) = match inlet.kind {
+            InletKind::Proxy => (0, 0),
+            InletKind::Direct(port) => (1, port),
+            InletKind::Questions => (2, 0),
+            InletKind::QuestionStreams => (3, 0),
+        };
+        let [low, high] = port.to_le_bytes();
+        self.send(&[TAG_INLET, kind, low, high, 0, 0], "", Some(inlet.socket.as_fd()))
     }
 
     fn send(
@@ -289,6 +309,15 @@ fn decode(bytes: &[u8], fd: Option<OwnedFd>) -> Option<Record> {
             let errno = Errno::from_raw(i32::from_le_bytes(rest));
             Some(Record::Listener(fd.ok_or(errno)))
         }
+        TAG_INLET => {
+            let kind = match kind {
+                0 => InletKind::Proxy,
+                1 => InletKind::Direct(u16::from_le_bytes([rest[0], rest[1]])),
+                2 => InletKind::Questions,
+                _ => InletKind::QuestionStreams,
+            };
+            fd.map(|socket| Record::Inlet(Inlet { kind, socket }))
+        }
         _ => None,
     }
 }
@@ -335,6 +364,19 @@ mod tests {
         let next = || receiver.receive(Wait::Block).unwrap().unwrap();
         assert!(matches!(next(), Record::Listener(Ok(_))));
         assert!(matches!(next(), Record::Listener(Err(Errno::EBUSY))));
+    }
+
+    #[test]
+    fn an_inlet_arrives_with_its_kind() {
+        let (receiver, sender) = pair().unwrap();
+        let null = || std::fs::File::open("/dev/null").unwrap().into();
+        for kind in [InletKind::Proxy, InletKind::Direct(44_321), InletKind::QuestionStreams] {
+            sender.inlet(&Inlet { kind, socket: null() }).unwrap();
+            let Some(Record::Inlet(inlet)) = receiver.receive(Wait::Block).unwrap() else {
+                panic!("no inlet")
+            };
+            assert_eq!(inlet.kind, kind);
+        }
     }
 
     #[test]

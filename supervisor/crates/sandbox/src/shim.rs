@@ -32,6 +32,7 @@ use nix::{
 use crate::{
     cgroup,
     enforcement::{Layer, Status},
+    inlet,
     layers::{
         confine::{self, Image, Programs},
         idmap::Mapper,
@@ -185,6 +186,7 @@ fn prepare(job: &Job<'_>) -> Result<Ready, Failure> {
     if plan.loopback {
         bring_up_loopback().map_err(Failure::at(Stage::Loopback))?;
     }
+    open_way(job)?;
     hide()?;
     let ruleset = match &job.task {
         Task::Known(_) => {
@@ -194,6 +196,17 @@ fn prepare(job: &Job<'_>) -> Result<Ready, Failure> {
         Task::Awaited(_) => None,
     };
     Ok(Ready { ruleset, dedicated, mapper, lost })
+}
+
+/// Opens the inlets and hands them out: whoever is to be the broker holds them before the program runs,
+/// and nobody inside does.
+fn open_way(job: &Job<'_>) -> Result<(), Failure> {
+    if job.plan.inlets.is_empty() {
+        return Ok(());
+    }
+    let failed = Failure::at(Stage::Way);
+    let inlets = inlet::open(&job.plan.inlets).map_err(&failed)?;
+    inlets.iter().try_for_each(|inlet| job.report.inlet(inlet)).map_err(failed)
 }
 
 fn own_line(job: &Job<'_>, dedicated: Option<u32>) -> OwnLine {

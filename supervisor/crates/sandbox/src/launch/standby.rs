@@ -124,6 +124,7 @@ impl Launcher {
                     watching: None,
                     watcher: None,
                     watched: Watched::default(),
+                    way: None,
                 };
                 Ok(Standby { plan, orders, owners, surroundings, attempt: Some(attempt) })
             }
@@ -132,7 +133,8 @@ impl Launcher {
 
     /// Lets the start at hand become `launch`, if it suits. If not, it is gone afterwards.
     pub(super) fn begin_ahead(&mut self, launch: &mut Launch, plan: &Plan) -> bool {
-        if plan.rung != Rung::Root || launch.spec.level == Level::None {
+        // What is made ahead has no way out of its network.
+        if plan.rung != Rung::Root || launch.spec.level == Level::None || !plan.inlets.is_empty() {
             return false;
         }
         let ready = self.standby.ready.take();
@@ -164,7 +166,15 @@ impl Standby {
         loop {
             match attempt.report.receive(Wait::Poll) {
                 Ok(Some(Record::Main(process))) => attempt.main = Some(process),
-                Ok(Some(Record::Layer(_) | Record::Failed(_) | Record::Listener(_)) | None) => {
+                Ok(
+                    Some(
+                        Record::Layer(_)
+                        | Record::Failed(_)
+                        | Record::Listener(_)
+                        | Record::Inlet(_),
+                    )
+                    | None,
+                ) => {
                     return Err(Errno::ESRCH);
                 }
                 Err(Errno::EAGAIN) => return Ok(()),

@@ -203,31 +203,22 @@ impl Grader<'_> {
                 off("the host's whole network was granted: it can reach every host and service")
             }
             NetworkMode::Ports => self.ports(),
-            NetworkMode::None | NetworkMode::Loopback | NetworkMode::Hosts => self.no_network(),
+            NetworkMode::Hosts => self.hosts(),
+            NetworkMode::None | NetworkMode::Loopback => self.no_network(),
         }
     }
 
-    /// Nothing of the host's network, though perhaps a loopback and a broker on it.
+    /// Nothing of the host's network, though perhaps a loopback.
     fn no_network(&self) -> Finding {
-        let network = &self.spec.network;
         let layers = [Layer::NetworkNamespace, Layer::LandlockNetwork, Layer::Seccomp];
         let by = self.holding(&layers);
-        let granted: Vec<String> =
-            network.hosts.iter().map(|it| format!("{}:{}", it.host, it.port)).collect();
         if self.holds(Layer::NetworkNamespace) {
-            let told = match network.mode {
-                NetworkMode::Hosts => format!("as granted, it can reach {}", granted.join(", ")),
-                NetworkMode::None
-                | NetworkMode::Loopback
-                | NetworkMode::Ports
-                | NetworkMode::Full => String::new(),
-            };
-            return (Hold::Enforced, by, told);
+            return whole(&by);
         }
-        let nothing = match network.mode {
-            NetworkMode::Loopback => "an own loopback takes a network namespace: it has no network",
-            NetworkMode::Hosts => "a way out by host takes a network namespace: it has no network",
-            NetworkMode::None | NetworkMode::Ports | NetworkMode::Full => "",
+        let nothing = if self.spec.network.mode == NetworkMode::Loopback {
+            "an own loopback takes a network namespace: it has no network"
+        } else {
+            ""
         };
         if self.holds(Layer::Seccomp) {
             return (Hold::Enforced, by, nothing.to_owned());
@@ -236,6 +227,30 @@ impl Grader<'_> {
             return part(&by, "it can send and receive everything but TCP");
         }
         absent("it can reach every host and service")
+    }
+
+    /// A broker: the one way out of an empty network, or the one port that is left of the host's.
+    fn hosts(&self) -> Finding {
+        let granted = self.spec.network.hosts.iter();
+        let granted: Vec<String> = granted.map(|it| format!("{}:{}", it.host, it.port)).collect();
+        let granted = format!("as granted, it can reach {}", granted.join(", "));
+        let by = self.holding(&[Layer::NetworkNamespace, Layer::LandlockNetwork, Layer::Seccomp]);
+        if self.holds(Layer::NetworkNamespace) {
+            return (Hold::Enforced, by, granted);
+        }
+        let only_tcp = self.holds(Layer::Seccomp);
+        match self.status(Layer::LandlockNetwork) {
+            Status::Enforced | Status::Partial if only_tcp => {
+                part(&by, format!("{granted}; and whatever listens on its broker's port anywhere"))
+            }
+            Status::Enforced | Status::Partial => {
+                part(&by, "it can send and receive everything but TCP")
+            }
+            Status::Absent | Status::NotWanted if only_tcp => {
+                absent("it can reach every host on every TCP port")
+            }
+            Status::Absent | Status::NotWanted => absent("it can reach every host and service"),
+        }
     }
 
     fn ports(&self) -> Finding {

@@ -40,7 +40,7 @@ pub(super) fn expected(
                     Layer::Rlimits => rlimit_status(spec, machine, rung, dedicated),
                     Layer::Cgroup => cgroup_status(machine, rung),
                     Layer::LandlockFiles => landlock_files(machine.landlock_abi),
-                    Layer::LandlockNetwork => landlock_network(spec, machine.landlock_abi),
+                    Layer::LandlockNetwork => landlock_network(spec, rung, machine.landlock_abi),
                     Layer::LandlockScopes => landlock_scopes(machine.landlock_abi),
                     Layer::Environment
                     | Layer::Capabilities
@@ -90,9 +90,16 @@ fn namespace_status(layer: Layer, spec: &Spec, rung: Rung, lost: &str) -> (Statu
             (Status::NotWanted, "root needs none; a dedicated user stands in for it".to_owned())
         }
         (Rung::Root | Rung::User, _) => enforced(),
+        (Rung::Bare, _) if network && spec.network.mode == NetworkMode::Hosts => {
+            (Status::Absent, format!("{SHARED}: {lost}"))
+        }
         (Rung::Bare, _) => (Status::Absent, format!("{}: {lost}", without(layer))),
     }
 }
+
+/// What it means to reach named hosts from the host's own network.
+const SHARED: &str = "the network is the host's, closed by seccomp and Landlock but for the broker's port; \
+                      clients that take no proxy find no host";
 
 /// What the loss of a namespace means, where it is more than the loss of the isolation itself.
 const LOSSES: [(Layer, &str); 4] = [
@@ -198,24 +205,23 @@ fn landlock_files(abi: u32) -> (Status, String) {
     }
 }
 
-fn landlock_network(spec: &Spec, abi: u32) -> (Status, String) {
+fn landlock_network(spec: &Spec, rung: Rung, abi: u32) -> (Status, String) {
     let network = &spec.network;
     match (network.mode, abi) {
-        (NetworkMode::Loopback | NetworkMode::Hosts | NetworkMode::Full, _) => {
+        (NetworkMode::Hosts, 4..) if rung == Rung::Bare => {
+            let why = "held to the broker's port, not to the broker: whatever listens on that port of \
+                       any host can be reached";
+            (Status::Partial, why.to_owned())
+        }
+        (NetworkMode::Hosts, _) if rung != Rung::Bare => {
+            let why = "the way out of its empty network is the broker, which holds hosts and ports";
+            (Status::NotWanted, why.to_owned())
+        }
+        (NetworkMode::Loopback | NetworkMode::Full, _) => {
             (Status::NotWanted, "TCP ports are not restricted in this network mode".to_owned())
         }
         (_, 0) => no_landlock(),
         (_, 1..=3) => (Status::Absent, format!("ABI {abi} has no TCP rules (needs 4, Linux 6.7)")),
-        _ if !network.hosts.is_empty() => {
-            let hosts: Vec<&str> = network.hosts.iter().map(|grant| grant.host.as_str()).collect();
-            let hosts = hosts.join(", ");
-            (
-                Status::Partial,
-                format!(
-                    "ports are held, hosts are not: any host can be reached on the ports of {hosts}"
-                ),
-            )
-        }
         _ => enforced(),
     }
 }

@@ -194,16 +194,43 @@ fn not_everything_can_be_off_by_itself() {
     }
 }
 
-#[test]
-fn a_host_with_a_port_is_reported_as_partial() {
+fn hosts() -> Spec {
     let mut spec = unlimited();
-    spec.network.mode = NetworkMode::Ports;
-    spec.network.connect.insert(443);
+    spec.network.mode = NetworkMode::Hosts;
     spec.network.hosts.insert(HostGrant { host: "example.org".to_owned(), port: 443 });
-    let plan = plan(&spec, &machine(0, true, 7), Rung::Root, "").unwrap();
-    assert_eq!(status(&plan, Layer::LandlockNetwork), Status::Partial);
-    assert_eq!(status(&plan, Layer::NetworkNamespace), Status::NotWanted);
-    assert_eq!(plan.namespaces & libc::CLONE_NEWNET, 0);
+    spec
+}
+
+#[test]
+fn the_way_to_named_hosts_leads_out_of_an_empty_network() {
+    let plan = plan(&hosts(), &machine(0, true, 7), Rung::Root, "").unwrap();
+    assert_ne!(plan.namespaces & libc::CLONE_NEWNET, 0);
+    assert!(plan.loopback && plan.inlets.contains(&InletKind::Direct(443)));
+    assert_eq!(status(&plan, Layer::NetworkNamespace), Status::Enforced);
+    assert_eq!(status(&plan, Layer::LandlockNetwork), Status::NotWanted);
+}
+
+#[test]
+fn without_a_namespace_named_hosts_are_held_by_port_and_the_loss_is_told() {
+    let bare = plan(&hosts(), &machine(1000, false, 7), Rung::Bare, "refused").unwrap();
+    assert_eq!(bare.landlock.as_ref().unwrap().tcp, Some((Vec::new(), Vec::new())));
+    let filter = bare.filter.as_ref().unwrap();
+    assert_eq!((filter.network, filter.listen), (NetworkMode::Ports, false));
+    assert!(bare.inlets.is_empty());
+    assert_eq!(status(&bare, Layer::LandlockNetwork), Status::Partial);
+    assert_eq!(status(&bare, Layer::NetworkNamespace), Status::Absent);
+    let mut strict = hosts();
+    strict.level = Level::Strict;
+    assert!(plan(&strict, &machine(1000, false, 7), Rung::Bare, "refused").is_err());
+}
+
+#[test]
+fn where_nothing_holds_the_port_named_hosts_are_refused() {
+    let refused = plan(&hosts(), &machine(1000, false, 3), Rung::Bare, "refused").unwrap_err();
+    assert!(
+        matches!(refused, PlanError::Unmet { protection: Protection::Network, .. }),
+        "{refused}"
+    );
 }
 
 #[test]

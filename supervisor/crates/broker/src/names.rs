@@ -108,8 +108,9 @@ pub fn answer(query: &[u8], rules: &Rules, names: &mut Names) -> Option<Answer> 
     let Some((name, kind, class)) = question else { return Some(plain(Code::Malformed)) };
     let asked = query.get(HEADER..query.len() - rest.len())?;
     let (code, address) = judge(&name, kind, class, rules, names);
-    let refused = matches!(code, Code::NoSuchName | Code::Refused)
-        .then(|| Question { name, address: kind == TYPE_A || QUIET.contains(&kind) });
+    // Of one look-up that asks for several kinds, one is told.
+    let told = matches!(code, Code::NoSuchName | Code::Refused) && !QUIET.contains(&kind);
+    let refused = told.then_some(Question { name, address: kind == TYPE_A });
     Some(Answer { bytes: message(id, recursion, code, asked, address), refused })
 }
 

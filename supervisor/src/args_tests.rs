@@ -134,7 +134,7 @@ fn a_misspelled_flag_is_not_taken_for_the_command() {
 #[test]
 fn a_wrong_network_says_what_is_allowed() {
     insta::assert_snapshot!(run(&["run", "--net", "lan", "--", "ls"]).unwrap_err(), @"
-    error: invalid value 'lan' for '--net <NET>': write none, loopback, full, PORT, HOST:PORT or listen:PORT
+    error: invalid value 'lan' for '--net <NET>': write none, loopback, full, HOST:PORT, PORT or listen:PORT
 
     For more information, try '--help'.
     ");
@@ -231,7 +231,7 @@ fn help_of_run() {
           --bare          Do not grant the system's programs and libraries
 
     Network and environment:
-          --net <NET>           none, loopback, full, PORT, HOST:PORT or listen:PORT (repeatable)
+          --net <NET>           none, loopback, full, HOST[:PORT], PORT or listen:PORT (repeatable)
                                 [default: none]
           --unix <PATH>         Let it connect to this unix socket (repeatable)
           --env <NAME[=VALUE]>  Pass a variable on, or set it (repeatable)

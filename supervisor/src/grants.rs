@@ -148,7 +148,7 @@ fn resolve(flag: &str, path: &Path, world: &World<'_>) -> Result<PathBuf, Failur
     })
 }
 
-/// The network: one mode, or a set of ports.
+/// The network: one mode, a set of hosts, or a set of ports.
 fn network(words: &[NetWord]) -> Result<Network, Failure> {
     let mut network = Network::default();
     for word in words {
@@ -161,9 +161,8 @@ fn network(words: &[NetWord]) -> Result<Network, Failure> {
                 NetworkMode::Ports
             }
             NetWord::Host(host, port) => {
-                network.connect.insert(*port);
                 network.hosts.insert(HostGrant { host: host.clone(), port: *port });
-                NetworkMode::Ports
+                NetworkMode::Hosts
             }
             NetWord::Listen(port) => {
                 network.listen.insert(*port);
@@ -172,8 +171,10 @@ fn network(words: &[NetWord]) -> Result<Network, Failure> {
         };
         let first = std::ptr::eq(word, words.first().unwrap_or(word));
         if !first && network.mode != mode {
-            return Err(Failure::usage("the --net flags contradict each other")
-                .hint("give one of none, loopback, full; or any number of ports"));
+            return Err(Failure::usage("the --net flags contradict each other").hint(
+                "give one of none, loopback, full; or any number of hosts; or any number of \
+                     ports (a port of every host is written as *:443)",
+            ));
         }
         network.mode = mode;
     }
@@ -391,21 +392,30 @@ mod tests {
     }
 
     #[test]
-    fn ports_add_up() {
-        let words = ["--net", "443", "--net", "db.example.org:5432", "--net", "listen:8080"];
-        let network = meant(&words).unwrap().network;
+    fn ports_add_up_and_so_do_hosts() {
+        let network = meant(&["--net", "443", "--net", "listen:8080"]).unwrap().network;
         assert_eq!(network.mode, NetworkMode::Ports);
-        assert_eq!(network.connect, [443, 5432].into());
-        assert_eq!(network.listen, [8080].into());
+        assert_eq!((network.connect, network.listen), ([443].into(), [8080].into()));
+        let network = meant(&["--net", "db.example.org:5432", "--net", "*.example.org"]);
+        let network = network.unwrap().network;
+        assert_eq!(network.mode, NetworkMode::Hosts);
+        let grant = |host: &str, port| HostGrant { host: host.to_owned(), port };
         assert_eq!(
             network.hosts,
-            [HostGrant { host: "db.example.org".to_owned(), port: 5432 }].into()
+            [grant("db.example.org", 5432), grant("*.example.org", 443)].into()
         );
+        assert!(network.connect.is_empty());
     }
 
     #[test]
     fn modes_do_not_mix() {
-        for pair in [["none", "full"], ["loopback", "443"], ["443", "none"], ["full", "listen:1"]] {
+        for pair in [
+            ["none", "full"],
+            ["loopback", "443"],
+            ["443", "none"],
+            ["full", "listen:1"],
+            ["a.example:443", "443"],
+        ] {
             assert!(meant(&["--net", pair[0], "--net", pair[1]]).is_err(), "{pair:?}");
         }
         assert_eq!(meant(&["--net", "none"]).unwrap().network, Network::default());

@@ -4,6 +4,7 @@
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::builder::PossibleValuesParser;
+use plugbay_broker::Pattern;
 use plugbay_sandbox::Protection;
 
 /// The name of any protection.
@@ -162,7 +163,7 @@ pub(crate) enum NetWord {
     Full,
     /// `PORT`: connect to this port anywhere.
     Port(u16),
-    /// `HOST:PORT`: connect to this port, meant for this host.
+    /// `HOST:PORT`, or `HOST` alone for the port of HTTPS: connect to this host, by way of a broker.
     Host(String, u16),
     /// `listen:PORT`.
     Listen(u16),
@@ -178,6 +179,10 @@ impl FromStr for NetWord {
             "full" => return Ok(Self::Full),
             _ => {}
         }
+        // A word that is not known is more likely a slip than a host without a dot.
+        if text.ends_with(']') || !text.contains(':') && text.contains(['.', '*']) {
+            return Ok(Self::Host(host_name(text)?, HTTPS));
+        }
         match text.rsplit_once(':') {
             None => Ok(Self::Port(port(text)?)),
             Some(("listen", number)) => Ok(Self::Listen(port(number)?)),
@@ -186,7 +191,10 @@ impl FromStr for NetWord {
     }
 }
 
-const NET_SPELLINGS: &str = "write none, loopback, full, PORT, HOST:PORT or listen:PORT";
+/// The port that is meant where none is said.
+const HTTPS: u16 = 443;
+
+const NET_SPELLINGS: &str = "write none, loopback, full, HOST:PORT, PORT or listen:PORT";
 
 fn port(text: &str) -> Result<u16, String> {
     match text.parse() {
@@ -196,21 +204,17 @@ fn port(text: &str) -> Result<u16, String> {
     }
 }
 
-/// A host as it stands before the port: a name, an address, or an IPv6 address in brackets.
+/// A host as it stands before the port: a name, `*.` and a name, an address or a block of them (IPv6
+/// in brackets).
 fn host_name(text: &str) -> Result<String, String> {
-    let bare = match text.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
-        Some(Some(address)) => address,
-        Some(None) => return Err("the bracket of the IPv6 address is not closed".to_owned()),
-        None if text.contains(':') => {
-            return Err("write an IPv6 address in brackets, as [::1]:443".to_owned());
-        }
-        None => text,
-    };
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '*');
-    if bare.is_empty() || !bare.chars().all(allowed) {
-        return Err(NET_SPELLINGS.to_owned());
+    if text.contains(':') && !text.starts_with('[') {
+        return Err("write an IPv6 address in brackets, as [::1]:443".to_owned());
     }
-    Ok(bare.to_owned())
+    if text.starts_with('[') && !text.contains(']') {
+        return Err("the bracket of the IPv6 address is not closed".to_owned());
+    }
+    let pattern: Result<Pattern, _> = text.parse();
+    pattern.map(|pattern| pattern.to_string()).map_err(|error| error.to_string())
 }
 
 /// One `--env`.
@@ -288,11 +292,19 @@ mod tests {
             ("listen:8080", NetWord::Listen(8080)),
             ("files.example.org:443", host("files.example.org", 443)),
             ("10.0.0.7:5432", host("10.0.0.7", 5432)),
-            ("[::1]:443", host("::1", 443)),
+            ("[::1]:443", host("[::1]", 443)),
+            ("Files.Example.org.", host("files.example.org", 443)),
+            ("*.example.org:8443", host("*.example.org", 8443)),
+            ("10.0.0.0/8:80", host("10.0.0.0/8", 80)),
+            ("[fd00::]/8:80", host("[fd00::]/8", 80)),
+            ("*:443", host("*", 443)),
         ] {
             assert_eq!(text.parse(), Ok(word), "{text}");
         }
-        for wrong in ["", "0", "65536", "host", ":443", "listen:", "::1:443", "[::1:443", "a b:1"] {
+        for wrong in [
+            "", "0", "65536", "host", ":443", "listen:", "::1:443", "[::1:443", "a b:1",
+            "127.1:80", "ful",
+        ] {
             assert!(wrong.parse::<NetWord>().is_err(), "{wrong}");
         }
     }

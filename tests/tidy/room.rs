@@ -14,6 +14,7 @@ const ROOMS: [(&str, &[&str]); 13] = [
     (
         "plugbay-engine",
         &[
+            "plugbay-broker",
             "plugbay-keeper",
             "plugbay-manifest",
             "plugbay-protocol",
@@ -22,7 +23,16 @@ const ROOMS: [(&str, &[&str]); 13] = [
         ],
     ),
     // The faces. The keeper because the binary is the keeper's too, when it is started as such.
-    ("plugbay", &["plugbay-engine", "plugbay-keeper", "plugbay-manifest", "plugbay-sandbox"]),
+    (
+        "plugbay",
+        &[
+            "plugbay-broker",
+            "plugbay-engine",
+            "plugbay-keeper",
+            "plugbay-manifest",
+            "plugbay-sandbox",
+        ],
+    ),
     ("plugbay-sdk", &["plugbay-protocol"]),
     ("plugbay-example-fastwords", &["plugbay-sdk"]),
     ("plugbay-protocol-fuzz", &["plugbay-protocol"]),

@@ -142,7 +142,12 @@ pub(crate) struct FileWords {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Network and environment")]
 pub(crate) struct ReachWords {
-    /// none, loopback, full, PORT, HOST:PORT or listen:PORT (repeatable) [default: none]
+    /// none, loopback, full, HOST[:PORT], PORT or listen:PORT (repeatable) [default: none]
+    ///
+    /// HOST is a name, *.NAME for all below it, an address or a block of them, or * for the whole
+    /// internet; PORT is 443 if not said. The command then has a network of its own, and hosts are
+    /// reached through a broker that resolves names, refuses private addresses that were not granted
+    /// as such, and holds TLS to the name it was asked for. PORT alone is that port of any host.
     #[arg(long, value_name = "NET")]
     pub(crate) net: Vec<NetWord>,
 

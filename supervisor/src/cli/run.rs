@@ -1,10 +1,12 @@
 //! `plugbay run`: one command, sealed, as transparent as a shell's `exec`.
 //!
-//! Single-threaded from beginning to end, because the sandbox clones this very process. The order:
+//! Single-threaded until the command runs, because the sandbox clones this very process. The order:
 //! understand the flags, find the program, open the report file, block the signals that will be
-//! passed on, seal and start, watch (see `watch`), report, and end as the command ended.
+//! passed on, seal and start, serve its way out if it has one (`outside`), watch (see `watch`), report,
+//! and end as the command ended.
 
 pub(crate) mod last;
+mod outside;
 mod profile;
 mod refusal;
 mod report;
@@ -107,8 +109,11 @@ fn seal_and_watch(
     let notes = [origin.toolbox.notes.clone(), resolved.notes.clone()].concat();
     let spec = spec(grants, resolved, &origin.toolbox.env);
     report.planned(&spec, notes);
+    let outside = outside::Prepared::of(&spec)?;
     let signals = watch::Signals::block().map_err(not_sealed)?;
-    let child = start(spec, typed.explain)?;
+    let mut child = start(spec, typed.explain)?;
+    let outside = outside.map(|outside| outside.serve(child.take_way())).transpose();
+    let outside = outside.map_err(not_sealed)?.unwrap_or_default();
     report.started(child.enforcement());
     if typed.explain && !typed.quiet {
         refusal::announce(&child.enforcement().watched, terminal);
@@ -116,7 +121,9 @@ fn seal_and_watch(
     if typed.verbose {
         show(child.enforcement(), grants, terminal);
     }
-    watch::until_end(child, &signals, grants.limits.wall).map_err(not_sealed)
+    let mut end = watch::until_end(child, &signals, grants.limits.wall).map_err(not_sealed)?;
+    end.denials.absorb(&outside.end());
+    Ok(end)
 }
 
 /// The program behind the command, looked up with the search path that it will have.

@@ -104,6 +104,16 @@ fn a_crash_is_code_5_with_cause_and_last_words() {
 }
 
 #[test]
+fn a_report_tells_the_processor_time_of_a_call_that_was_alone() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let left = call(&["echo", "[1]", "--report", file.path().to_str().unwrap()]);
+    assert_eq!(left.code, Some(0), "{left:?}");
+    let report: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap();
+    assert!(report["call"]["cpu_ms"].as_f64().is_some_and(|cpu| cpu >= 0.0), "{report:#}");
+}
+
+#[test]
 fn a_deadline_is_code_6() {
     call(&["hang", "--deadline", "300ms"]).fails(6, "hint: --deadline");
 }

@@ -169,7 +169,9 @@ pub(crate) async fn run(
     for feed in feeds {
         call = feed.attach(call);
     }
-    let mut items = match call.open().await?.into_stream() {
+    // Metered, for those who asked for a report.
+    let (_in_the_history, reply) = call.report_open().await;
+    let mut items = match reply?.into_stream() {
         Ok(items) => items,
         Err(reply) => return Ok(whole(reply)),
     };

@@ -173,9 +173,25 @@ impl<'h> CallBuilder<'h> {
     }
 
     /// Makes the call and tells all about it, whatever came of it: the result or the error, how
-    /// long it took, how long it waited, who was asked. A result that is a stream is an error here.
-    pub async fn report(mut self) -> CallReport {
+    /// long it took, how long it waited, who was asked. Who asks only for a report has no way to take
+    /// a result that is a stream, so that is an error; see [`report_open`](Self::report_open).
+    pub async fn report(self) -> CallReport {
+        let (plugin, method) = (self.plugin, self.method);
+        let (mut report, reply) = self.report_open().await;
+        match reply.map(Reply::into_parts) {
+            Ok((result, streams)) if streams.is_empty() => report.output = Some(result),
+            Ok(_) => report.error = Some(streamed(plugin, method)),
+            // It says so.
+            Err(_) => {}
+        }
+        report
+    }
+
+    /// Makes the call, tells all about it up to its answer, and gives the answer beside: it may be a
+    /// stream, or hold some. The report has no output of its own.
+    pub async fn report_open(mut self) -> (CallReport, Result<Reply, CallError>) {
         let (directory, plugin, method) = (self.directory, self.plugin, self.method);
+        let idle = self.silence();
         let luggage = Luggage::of(mem::take(&mut self.uploads));
         let mut report = match self.take_params() {
             Ok(params) => {
@@ -184,17 +200,26 @@ impl<'h> CallBuilder<'h> {
             }
             Err(error) => CallReport::refused(&self.errand(None, &luggage).0, clock::now(), error),
         };
-        if !luggage.unpack().is_empty() {
-            report.output = None;
-            report.error = Some(streamed(plugin, method));
-        }
-        report
+        let items = |intake| Items::new(plugin, method, intake, idle);
+        let streams = luggage.unpack().into_iter().map(items).collect();
+        let reply = match (report.output.take(), &report.error) {
+            (Some(result), None) => Ok(Reply::new(result, streams)),
+            (_, Some(error)) => Err(error.clone()),
+            (None, None) => Err(CallError::new(plugin, method, CallErrorKind::Cancelled)),
+        };
+        (report, reply)
+    }
+
+    /// How long it may be silent. Of a plugin that is not there nobody asks for it.
+    fn silence(&self) -> Duration {
+        let entry = self.directory.entries.get(self.plugin);
+        let usual = entry.map(|entry| entry.edition().manifest().call_timeout(self.method));
+        self.idle.or(usual).unwrap_or_default()
     }
 
     async fn run(mut self) -> Result<Reply, CallError> {
         let (directory, plugin, method) = (self.directory, self.plugin, self.method);
-        let entry = directory.find(plugin, method)?;
-        let idle = self.idle.unwrap_or_else(|| entry.edition().manifest().call_timeout(method));
+        let idle = self.silence();
         let luggage = Luggage::of(mem::take(&mut self.uploads));
         let params = self.take_params()?;
         let (errand, listening) = self.errand(params.as_deref(), &luggage);

@@ -70,6 +70,27 @@ async fn the_items_of_a_result_come_in_order_and_then_the_end() {
 }
 
 #[tokio::test]
+async fn a_call_with_a_stream_for_an_answer_is_reported_as_what_it_is() {
+    let stage = streaming(|mut fake| async move {
+        data(&mut fake, "s1", 1, json!([1])).await;
+        say(&mut fake, "stream/end", json!({"id": "s1"})).await;
+        fake.serve(|_| Value::Null).await
+    });
+    let there = host(&stage).await;
+    let (report, reply) = there.call_with("p", "m").report_open().await;
+    assert_eq!((report.outcome(), report.attempts), ("ok", 1));
+    assert!(report.output.is_none() && report.cpu.is_some(), "{report:?}");
+    let mut items = reply.unwrap().into_stream().unwrap();
+    assert_eq!(items.next::<u32>().await.unwrap(), Some(1));
+    assert!(items.next::<u32>().await.unwrap().is_none());
+    // Who has no way to take it is told so.
+    let report = host(&stage).await.call_with("p", "m").report().await;
+    assert_eq!(report.outcome(), "unexpected-result");
+    let (report, reply) = there.call_with("nobody", "m").report_open().await;
+    assert_eq!((report.outcome(), reply.is_err()), ("unknown-plugin", true));
+}
+
+#[tokio::test]
 async fn bytes_arrive_as_they_were() {
     let stage = Stage::new(|mut fake| async move {
         fake.greet("p", &[]).await;

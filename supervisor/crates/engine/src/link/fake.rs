@@ -8,7 +8,7 @@ use std::{
     os::fd::OwnedFd,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -40,6 +40,8 @@ pub(crate) struct Stage {
     signals: Arc<Mutex<Vec<i32>>>,
     /// Since when its processes keep a processor busy.
     busy: Arc<Mutex<Option<Instant>>>,
+    /// Whether sending a signal panics.
+    clumsy: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Stage {
@@ -60,7 +62,13 @@ impl Stage {
             alive: Arc::default(),
             signals: Arc::default(),
             busy: Arc::default(),
+            clumsy: Arc::default(),
         }
+    }
+
+    /// From now on whoever sends a signal to one of its processes falls over.
+    pub(crate) fn stumble(&self) {
+        self.clumsy.store(true, Ordering::SeqCst);
     }
 
     /// From now on its processes keep a processor busy.
@@ -113,6 +121,7 @@ impl Launcher for Stage {
             signals: self.signals.clone(),
             looks: AtomicU64::new(0),
             busy: self.busy.clone(),
+            clumsy: self.clumsy.clone(),
         });
         let process = Process::new(u32::try_from(number).ok(), None, exited, control);
         let enforcement = Arc::new(Enforcement {
@@ -139,6 +148,7 @@ struct Strings {
     signals: Arc<Mutex<Vec<i32>>>,
     looks: AtomicU64,
     busy: Arc<Mutex<Option<Instant>>>,
+    clumsy: Arc<AtomicBool>,
 }
 
 impl Control for Strings {
@@ -148,6 +158,7 @@ impl Control for Strings {
     }
 
     fn signal(&self, signal: i32) {
+        assert!(!self.clumsy.load(Ordering::SeqCst), "stumbled over signal {signal}");
         lock(&self.signals).push(signal);
     }
 

@@ -11,6 +11,8 @@
 //!    └── never ran ──────────────────────────────────────┘
 //! ```
 
+mod wreck;
+
 use std::{
     fmt, io,
     os::fd::OwnedFd,
@@ -32,6 +34,7 @@ use tokio::{
     time,
 };
 
+use self::wreck::Wreck;
 use super::{
     Label,
     death::{Cause, Death, Ending, InFlight},
@@ -146,8 +149,27 @@ impl fmt::Debug for Plan {
     }
 }
 
-/// Runs a process to its end.
+/// Runs a process to its end; a panic on the way is an end as well.
 pub(crate) async fn run(plan: Plan, mut orders: mpsc::Receiver<Order>, reporter: Reporter) {
+    let born = clock::now();
+    let label = plan.parts.label.clone();
+    let mut wreck = None;
+    let lived = wreck::caught(life(plan, &mut orders, &reporter, &mut wreck)).await;
+    let death = match (lived, wreck) {
+        (Ok(death), _) => death,
+        (Err(cause), Some(wreck)) => wreck.clear(cause, &mut orders, &reporter, born).await,
+        (Err(cause), None) => never_ran(&label, cause, born),
+    };
+    reporter.send(Report::Exited(Box::new(death))).await;
+}
+
+/// The whole life. What `wreck` is given can be cleared away if the rest falls over.
+async fn life(
+    plan: Plan,
+    orders: &mut mpsc::Receiver<Order>,
+    reporter: &Reporter,
+    wreck: &mut Option<Wreck>,
+) -> Death {
     let born = clock::now();
     let label = plan.parts.label.clone();
     let (spec, launcher) = (plan.spec, plan.launcher);
@@ -176,14 +198,14 @@ pub(crate) async fn run(plan: Plan, mut orders: mpsc::Receiver<Order>, reporter:
         }
         Err(cause) => Err(cause),
     };
-    let death = match opened {
+    match opened {
         Ok(mut instance) => {
-            let sentence = instance.live(greeting, &mut orders).await;
-            instance.end(sentence, &mut orders).await
+            *wreck = Some(instance.wreck());
+            let sentence = instance.live(greeting, orders).await;
+            instance.end(sentence, orders).await
         }
         Err(cause) => never_ran(&label, cause, born),
-    };
-    reporter.send(Report::Exited(Box::new(death))).await;
+    }
 }
 
 fn never_ran(label: &Label, cause: Cause, born: Instant) -> Death {
@@ -415,7 +437,7 @@ impl Instance {
             stderr_tail: self.tail.text().into(),
         });
         let lost = self.session.end(&ending);
-        let exited = self.await_tree(orders).await;
+        let exited = tree_gone(&self.process, orders).await;
         self.tell_denials().await;
         self.gone.send_replace(true);
         self.leftovers(seen).await;
@@ -463,18 +485,10 @@ impl Instance {
         exited.ok()
     }
 
-    /// Waits until the whole tree is gone; the manager may have it killed again.
-    async fn await_tree(&mut self, orders: &mut mpsc::Receiver<Order>) -> Exited {
-        let mut open = true;
-        loop {
-            tokio::select! {
-                exited = self.process.exited() => return exited,
-                order = orders.recv(), if open => {
-                    open = order.is_some();
-                    self.process.kill();
-                }
-            }
-        }
+    /// What to clear away if this falls over.
+    fn wreck(&self) -> Wreck {
+        let (process, session) = (self.process.clone(), self.session.clone());
+        Wreck { process, session, tail: self.tail.clone() }
     }
 
     /// Gives the pipes a little longer, for the log and the record, then closes them.
@@ -486,6 +500,20 @@ impl Instance {
         };
         time::timeout_at(until, pipes).await.ok();
         self.tasks.shutdown().await;
+    }
+}
+
+/// Waits until the whole tree is gone; the manager may have it killed again.
+async fn tree_gone(process: &Process, orders: &mut mpsc::Receiver<Order>) -> Exited {
+    let mut open = true;
+    loop {
+        tokio::select! {
+            exited = process.exited() => return exited,
+            order = orders.recv(), if open => {
+                open = order.is_some();
+                process.kill();
+            }
+        }
     }
 }
 

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use plugbay_sandbox::Spec;
 use serde_json::json;
 use tokio::time;
 
 use super::*;
-use crate::{CallErrorKind, Cause, ControlError, EventKind};
+use crate::{
+    CallErrorKind, Cause, ControlError, EventKind,
+    link::{Boxed, Launched, Launcher},
+};
 
 /// Crashes on the method `crash`, echoes everything else.
 fn fragile() -> Stage {
@@ -363,4 +367,51 @@ async fn nothing_is_started_while_the_host_goes_down() {
         host.shutdown()
     );
     assert!(started.is_err(), "it was started");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_the_task_of_a_process_costs_that_process_only() {
+    let stage = Stage::new(|mut fake| async move {
+        fake.greet("p", &[]).await;
+        std::future::pending().await
+    });
+    let host = host(&stage).await;
+    host.start_plugin("p").await.unwrap();
+    stage.stumble();
+    let long = Duration::from_secs(3600);
+    let call = host.call_with("p", "m").idle_timeout(long).deadline(long).send::<Value>();
+    let (outcome, stopped) = tokio::join!(call, host.stop_plugin("p"));
+    let error = outcome.unwrap_err();
+    let CallErrorKind::Crashed { cause: Cause::Host(why), .. } = error.kind() else {
+        panic!("{error}")
+    };
+    assert_eq!(why, "stumbled over signal 15");
+    stopped.unwrap();
+    let death = host.deaths("p").await.pop().unwrap();
+    // The call, and the request to shut down.
+    assert_eq!((&death.cause, death.calls_lost), (&Cause::Host(why.clone()), 2));
+    assert_eq!((stage.alive(), host.plugin("p").await.unwrap().state), (0, "stopped"));
+    host.start_plugin("p").await.unwrap();
+}
+
+/// Falls over instead of starting anything.
+#[derive(Debug)]
+struct Clumsy;
+
+impl Launcher for Clumsy {
+    fn launch(&self, _spec: Spec) -> Boxed<'_, Result<Launched, Cause>> {
+        panic!("stumbled at the start")
+    }
+
+    fn goodbye(&self) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_a_start_is_a_start_that_failed() {
+    let plugins = Plugins::new().with("p", "");
+    let builder = Host::builder().plugins(plugins.path()).launcher(Arc::new(Clumsy));
+    let host = builder.on_demand().start().await.unwrap();
+    host.start_plugin("p").await.unwrap_err();
+    let death = host.deaths("p").await.pop().unwrap();
+    assert_eq!((&death.cause, death.pid), (&Cause::Host("stumbled at the start".into()), None));
 }

@@ -254,7 +254,7 @@ impl Host {
         for entry in self.inner.directory.entries.values() {
             let mut route = entry.route.clone();
             let name = &entry.name;
-            let settled = |route: &Route| route.state == State::Idle || up(name, route).is_some();
+            let settled = |route: &Route| up(name, route).is_some();
             // A closed route has settled for good.
             drop(route.wait_for(settled).await);
         }
@@ -308,17 +308,17 @@ impl Host {
     }
 }
 
-/// Whether the plugin takes calls, or why not.
+/// Whether the plugin takes calls, or would if one came; or why not.
 fn up(plugin: &str, route: &Route) -> Option<Result<(), ControlError>> {
     match route.state {
         State::Running | State::Degraded if !route.sessions.is_empty() => Some(Ok(())),
-        State::Idle
-        | State::Waiting(Hope::Coming)
+        // It came up, and nobody called it for so long that it rests again.
+        State::Idle | State::Resting => Some(Ok(())),
+        State::Waiting(Hope::Coming)
         | State::Starting
         | State::Running
         | State::Degraded
         | State::Restarting
-        | State::Resting
         | State::Stopping
         | State::Crashed => None,
         State::Waiting(Hope::Lost)

@@ -185,6 +185,24 @@ async fn a_plugin_that_nobody_calls_rests_until_it_is_called() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_that_was_looked_away_from_has_come_up_although_it_rests() {
+    let manifest = "[supervision]\nidle_stop = \"1ms\"\n";
+    let host = host_of(&numbered(), manifest, HostBuilder::on_demand).await;
+    let mut events = host.subscribe();
+    let start = host.start_plugin("p");
+    let mut start = std::pin::pin!(start);
+    // Asked for, and not looked at again before it rests.
+    std::future::poll_fn(|cx| {
+        assert!(start.as_mut().poll(cx).is_pending());
+        std::task::Poll::Ready(())
+    })
+    .await;
+    reaches(&mut events, "p", "running").await;
+    reaches(&mut events, "p", "idle").await;
+    time::timeout(Duration::from_secs(60), start).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_in_flight_keeps_a_plugin_from_its_rest() {
     let stage = Stage::new(|mut fake| async move {
         fake.greet("p", &[]).await;

@@ -147,6 +147,10 @@ fn other(token: &str) -> Option<String> {
             "Standard output belongs to the protocol: one JSON-RPC message on a line and nothing \
              else. Let it log to standard error."
         }
+        "cancel-ignored" => {
+            "A handler must look now and then whether its call was cancelled. `ignored_cancel = \"leave\"` in \
+             [supervision] lets it run on: its caller is answered all the same."
+        }
         "mute" => {
             "Does it read its standard input, and flush its standard output? If it needs longer to \
              start, raise `start_timeout` in [supervision], or let it report progress."

@@ -239,6 +239,7 @@ fn every_cause_that_somebody_can_do_something_about_has_advice() {
         Cause::Limit(plugbay::Limit::FileSize),
         Cause::Protocol(String::new()),
         Cause::Mute { after: Duration::ZERO },
+        Cause::CancelIgnored,
         Cause::NotReady { after: Duration::ZERO },
         Cause::Watchdog { stuck: Stuck::Hang, after: Duration::ZERO },
         Cause::Watchdog { stuck: Stuck::Busy, after: Duration::ZERO },

@@ -31,6 +31,8 @@ pub enum Cause {
     Limit(Limit),
     /// It broke the protocol and was killed for it.
     Protocol(String),
+    /// It went on with a call that was cancelled, and was killed for it, as its manifest wants it.
+    CancelIgnored,
     /// It did not answer `initialize` in time and was killed.
     Mute {
         /// The time it was given.
@@ -79,6 +81,7 @@ impl Cause {
             Self::Seccomp => "seccomp".to_owned(),
             Self::Limit(limit) => format!("limit({})", limit.name()),
             Self::Protocol(_) => "protocol".to_owned(),
+            Self::CancelIgnored => "cancel-ignored".to_owned(),
             Self::Mute { .. } => "mute".to_owned(),
             Self::NotReady { .. } => "unready".to_owned(),
             Self::Watchdog { stuck, .. } => format!("watchdog({})", stuck.name()),
@@ -105,6 +108,7 @@ impl Cause {
             | Self::Seccomp
             | Self::Limit(_)
             | Self::Protocol(_)
+            | Self::CancelIgnored
             | Self::Mute { .. }
             | Self::Host(_)
             | Self::NotReady { .. }
@@ -146,6 +150,7 @@ impl fmt::Display for Cause {
             Self::Seccomp => f.write_str(SECCOMP_KILL),
             Self::Limit(limit) => write!(f, "ran into its {} limit", limit.words()),
             Self::Protocol(what) => write!(f, "broke the protocol: {what}"),
+            Self::CancelIgnored => f.write_str("went on with a call that was cancelled"),
             Self::Mute { after } => {
                 write!(f, "ran, but did not answer `initialize` within {}", whole(*after))
             }

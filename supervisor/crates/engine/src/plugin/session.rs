@@ -413,8 +413,7 @@ impl Session {
             if session.over.run_until_cancelled(grace).await.is_some()
                 && lock(&session.calls).is_owed(id)
             {
-                let what = "it goes on with calls that were cancelled".to_owned();
-                session.condemn(Cause::Protocol(what));
+                session.condemn(Cause::CancelIgnored);
             }
         });
     }

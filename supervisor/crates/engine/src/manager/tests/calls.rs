@@ -193,8 +193,7 @@ async fn a_plugin_that_ignores_a_cancellation_is_killed_if_its_manifest_wants_th
                 break death;
             }
         };
-        let why = "it goes on with calls that were cancelled";
-        assert_eq!(death.cause, Cause::Protocol(why.into()));
+        assert_eq!(death.cause, Cause::CancelIgnored);
 
         let host = host_of(&stubborn(), "", |builder| builder).await;
         host.start_plugin("p").await.unwrap();

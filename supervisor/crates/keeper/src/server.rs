@@ -38,6 +38,9 @@ const SPARES: usize = 2;
 /// started, and the brain that waits for it, have better use for the processor.
 const LULL: Duration = Duration::from_millis(20);
 
+/// Milliseconds between looks at descriptors that cannot be waited for.
+const NAP: u16 = 20;
+
 /// Exit codes, seen by nobody but a person who looks.
 const EXIT_DONE: i32 = 0;
 const EXIT_BROKEN: i32 = 70;
@@ -187,8 +190,9 @@ impl Keeper {
                 return Vec::new();
             }
             Ok(_) | Err(Errno::EINTR) => {}
-            // Out of memory for the call: nothing is lost, it is tried again.
-            Err(_transient) => return Vec::new(),
+            // Out of memory for the call, or more descriptors than may be open: somebody has lowered
+            // the limit since.
+            Err(_too_many) => in_pieces(&mut polled, most_at_once()),
         }
         let ready = polled.iter().zip(&watched).filter(|(polled, _)| polled.any().unwrap_or(false));
         ready.map(|(_, (source, _, _))| *source).collect()
@@ -364,6 +368,21 @@ fn timeout(left: Option<Duration>) -> PollTimeout {
     })
 }
 
+/// Looks at descriptors that cannot be waited for all at once. Where nothing is ready, a nap: it is looked
+/// again soon.
+fn in_pieces(polled: &mut [PollFd<'_>], most: usize) {
+    let ready = |piece: &mut [PollFd<'_>]| poll(piece, PollTimeout::ZERO).unwrap_or(0);
+    if polled.chunks_mut(most.max(1)).map(ready).sum::<i32>() == 0 {
+        poll(&mut [], NAP).ok();
+    }
+}
+
+/// How many descriptors the kernel takes in one call.
+fn most_at_once() -> usize {
+    let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(1, |(soft, _)| soft);
+    usize::try_from(soft).unwrap_or(usize::MAX)
+}
+
 /// Each process costs a handful of descriptors here; the usual soft limit of 1,024 is for `select`.
 fn raise_descriptor_limit() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
@@ -391,4 +410,22 @@ fn failure(error: &LaunchError) -> Failure {
         | LaunchError::Nul => (None, None),
     };
     Failure { stage, errno, message: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn more_descriptors_than_may_be_open_are_looked_at_in_pieces() {
+        let pipes: Vec<_> = (0..5).map(|_| std::io::pipe().unwrap()).collect();
+        (&pipes[3].1).write_all(b"x").unwrap();
+        let mut polled: Vec<_> =
+            pipes.iter().map(|(end, _)| PollFd::new(end.as_fd(), PollFlags::POLLIN)).collect();
+        in_pieces(&mut polled, 2);
+        let ready: Vec<_> = polled.iter().map(|one| one.any().unwrap()).collect();
+        assert_eq!(ready, [false, false, false, true, false]);
+    }
 }

@@ -184,6 +184,12 @@ impl Enforcement {
         self.protections.iter().find(|grade| grade.protection == protection)
     }
 
+    /// Whether it was started without a sandbox, at level `none`.
+    #[must_use]
+    pub fn is_unsealed(&self) -> bool {
+        self.layer(Layer::NoNewPrivileges).is_some_and(|report| report.status == Status::Absent)
+    }
+
     /// Whether a layer is wholly enforced.
     #[must_use]
     pub fn is_enforced(&self, layer: Layer) -> bool {

@@ -208,7 +208,7 @@ impl Launcher {
             let level = launch.spec.level;
             let (rung, lost) = self.rung(level);
             let lost = lost.iter().map(|(_, why)| why.as_str()).collect::<Vec<_>>().join("; ");
-            let mut plan = plan::plan(&launch.spec, &self.machine, rung, &lost)?;
+            let mut plan = self.plan(&launch.spec, rung, &lost)?;
             if self.begin_ahead(launch, &plan) {
                 return Ok(());
             }
@@ -216,7 +216,7 @@ impl Launcher {
             let cgroup = self.cgroup(&launch.spec.limits);
             if known != self.machine {
                 // What was to be held by it is to be held another way.
-                plan = plan::plan(&launch.spec, &self.machine, rung, &lost)?;
+                plan = self.plan(&launch.spec, rung, &lost)?;
             }
             let is_member = cgroup.target().is_some();
             match self.clone_shim(launch, plan, cgroup) {
@@ -232,6 +232,11 @@ impl Launcher {
                 other => return other,
             }
         }
+    }
+
+    fn plan(&self, spec: &Spec, rung: Rung, lost: &str) -> Result<Plan, PlanError> {
+        let planned = plan::plan(spec, &self.machine, rung, lost);
+        planned.map_err(|error| error.with_remedy(spec, &self.machine))
     }
 
     fn give_up_rung(&mut self, rung: Rung, failure: &Failure) {

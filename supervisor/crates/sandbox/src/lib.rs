@@ -24,6 +24,7 @@ pub mod protection;
 #[doc(hidden)]
 pub mod raw;
 mod record;
+pub mod remedy;
 pub mod resolve;
 pub mod seccomp;
 mod shim;

@@ -17,11 +17,12 @@ use thiserror::Error;
 use crate::{
     cgroup::Controller,
     deny,
-    enforcement::{Layer, LayerReport},
+    enforcement::{Layer, LayerReport, Status},
     inlet::{self, InletKind},
     limit::Held,
     machine::{BaseKind, Machine},
-    protection::{Hold, Protection},
+    protection::{Grade, Hold, Protection},
+    remedy::{self, Situation},
     seccomp::Variant,
     spec::{Access, Base, Level, NetworkMode, Spec},
     view::{self, DEVICES, View},
@@ -55,7 +56,11 @@ impl Rung {
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum PlanError {
     /// A layer that the level requires is not there.
-    #[error("level `{}` requires {layer}, which is not available here: {why}", level.as_str())]
+    #[error(
+        "level `{}` requires {layer}, which is not available here: {why}{}",
+        level.as_str(),
+        in_words(ways)
+    )]
     Required {
         /// Which layer.
         layer: Layer,
@@ -63,9 +68,16 @@ pub enum PlanError {
         level: Level,
         /// Why it is not there.
         why: String,
+        /// How it can be had, each by itself.
+        ways: Vec<String>,
     },
     /// A protection that is demanded would not hold.
-    #[error("`{protection}` is required{}, and would be {}: {why}", by_level(*level), hold.as_str())]
+    #[error(
+        "`{protection}` is required{}, and would be {}: {why}{}",
+        by_level(*level),
+        hold.as_str(),
+        in_words(ways)
+    )]
     Unmet {
         /// Which.
         protection: Protection,
@@ -75,6 +87,8 @@ pub enum PlanError {
         hold: Hold,
         /// What that means.
         why: String,
+        /// How it can be had, each by itself.
+        ways: Vec<String>,
     },
     /// A protection was to be off that cannot be taken out of the sandbox by itself.
     #[error(
@@ -105,6 +119,24 @@ pub enum PlanError {
 impl PlanError {
     /// What stands for the stage of a start that failed because something demanded would not hold.
     pub const UNMET: &str = "demands";
+
+    /// The same with the ways to get what is missing, found by a look at the machine.
+    #[must_use]
+    pub(crate) fn with_remedy(mut self, spec: &Spec, machine: &Machine) -> Self {
+        match &mut self {
+            Self::Required { layer, ways, .. } => {
+                let situation = Situation::read(machine);
+                *ways = remedy::of_layer(*layer, Status::Absent, &situation);
+            }
+            Self::Unmet { protection, hold, ways, .. } => {
+                let (protection, hold, by) = (*protection, *hold, Vec::new());
+                let grade = Grade { protection, hold, by, consequence: String::new() };
+                *ways = remedy::of_grade(&grade, spec, &Situation::read(machine));
+            }
+            Self::CannotBeOff(_) | Self::Grant { .. } | Self::Deny { .. } | Self::Relative(_) => {}
+        }
+        self
+    }
 
     /// Whether it is that.
     #[must_use]
@@ -192,6 +224,10 @@ pub(crate) struct Plan {
     pub(crate) private_tmp: bool,
     /// The report, one entry per layer, if every step succeeds.
     pub(crate) expected: Vec<LayerReport>,
+}
+
+fn in_words(ways: &[String]) -> String {
+    if ways.is_empty() { String::new() } else { format!("; to get it: {}", ways.join("; or ")) }
 }
 
 fn by_level(level: Option<Level>) -> String {
@@ -457,3 +493,4 @@ mod report;
 mod tests;
 
 pub(crate) use grade::grades;
+pub(crate) use report::landlock_since;

@@ -65,13 +65,14 @@ fn required(protection: Protection, grades: &[Grade]) -> Result<(), PlanError> {
             level: None,
             hold: Hold::Off,
             why: "no such limit was given".to_owned(),
+            ways: Vec::new(),
         }),
     }
 }
 
 fn unmet(grade: &Grade, level: Option<Level>) -> PlanError {
     let Grade { protection, hold, consequence, .. } = grade.clone();
-    PlanError::Unmet { protection, level, hold, why: consequence }
+    PlanError::Unmet { protection, level, hold, why: consequence, ways: Vec::new() }
 }
 
 fn standard(spec: &Spec, layers: &[LayerReport], grades: &[Grade]) -> Result<(), PlanError> {
@@ -97,7 +98,8 @@ fn strict(spec: &Spec, layers: &[LayerReport], grades: &[Grade]) -> Result<(), P
             && !is_layer_excused(spec, it.layer)
     };
     if let Some(report) = layers.iter().find(missing) {
-        return Err(PlanError::Required { layer: report.layer, level, why: report.why.clone() });
+        let (layer, why) = (report.layer, report.why.clone());
+        return Err(PlanError::Required { layer, level, why, ways: Vec::new() });
     }
     let lost = |it: &&Grade| {
         !matches!(it.hold, Hold::Enforced | Hold::Off) && !is_excused(spec, it.protection)

@@ -234,6 +234,18 @@ fn landlock_scopes(abi: u32) -> (Status, String) {
     }
 }
 
+/// The kernel that first had this ABI.
+pub(crate) fn landlock_since(abi: u32) -> &'static str {
+    match abi {
+        0 | 1 => "5.13",
+        2 => "5.19",
+        3 => "6.2",
+        4 => "6.7",
+        5 => "6.10",
+        _ => "6.12",
+    }
+}
+
 fn no_landlock() -> (Status, String) {
     let why = "this kernel has no Landlock, or it is switched off (boot with lsm=landlock,…)";
     (Status::Absent, why.to_owned())

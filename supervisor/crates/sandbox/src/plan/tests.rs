@@ -4,7 +4,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    enforcement::Status,
     limit::Limit,
     protection::Demand,
     spec::{FileGrant, HostGrant},

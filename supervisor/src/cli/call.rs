@@ -14,6 +14,7 @@ use plugbay::{
     CallError, CallErrorKind, CancellationToken, Death, EventKind, Events, Host, LogLevel,
     LogRecord, LogSource, Progress,
 };
+use plugbay_sandbox::Level;
 use serde_json::value::RawValue;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -116,6 +117,9 @@ async fn serve(
 }
 
 async fn start(request: &Request, verbose: bool, terminal: Terminal) -> Result<Host, Failure> {
+    if request.level == Level::None {
+        terminal.say_as(Tone::Bad, "warning", "level none: the plugin runs without a sandbox");
+    }
     let mut builder = Host::builder()
         .on_demand()
         .environment(env::all())

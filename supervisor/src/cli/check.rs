@@ -4,6 +4,7 @@ use std::path::Path;
 
 use plugbay_manifest::{
     FilesystemPermission, GrantPath, ManifestError, NetworkPermission, Package, SystemCalls,
+    sandbox::{Demand, Level, Sandbox},
 };
 use plugbay_sandbox::Calls;
 use semver::Version;
@@ -119,9 +120,28 @@ fn examine(package: &Package) -> Vec<Finding> {
     if permissions.network == NetworkPermission::Full {
         findings.push(warn("permissions.network", "asks for the whole network; name ports"));
     }
+    findings.extend(wishes(&package.manifest.sandbox));
     if permissions.filesystem == FilesystemPermission::ReadOnly {
         findings.push(warn("permissions.filesystem", "asks to read every file; name paths"));
     }
+    findings
+}
+
+/// What it would like to do without, which only the host can grant.
+fn wishes(asked: &Sandbox) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if asked.level == Some(Level::None) {
+        let message =
+            "asks to run without a sandbox; it is sealed until its host says `--level none`";
+        findings.push(Finding::new(Severity::Warning, "sandbox.level", message.to_owned()));
+    }
+    let off = asked.protections.iter().filter(|(_, demand)| **demand == Demand::Off);
+    findings.extend(off.map(|(name, _)| {
+        let key = format!("sandbox.protections.{name}");
+        let message =
+            format!("asks for no such protection; it holds until its host says `--off {name}`");
+        Finding::new(Severity::Warning, &key, message)
+    }));
     findings
 }
 

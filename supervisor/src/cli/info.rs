@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use plugbay_manifest::{
     FilesystemPermission, Framing, Limits, Manifest, NetworkPermission, Package, Restart,
     StartMode, Supervision,
+    sandbox::{Demand, Level, Sandbox},
 };
 use serde::Serialize;
 
@@ -153,6 +154,31 @@ fn permissions(manifest: &Manifest) -> Vec<Row> {
         // Names only: a value may be a secret.
         let names: Vec<&str> = permissions.env.iter().map(|it| it.name.as_str()).collect();
         rows.push(("environment", names.join(", ")));
+    }
+    rows.extend(demands(&manifest.sandbox));
+    rows
+}
+
+/// What must hold for it to start, as far as it says so itself.
+fn demands(asked: &Sandbox) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let level = match asked.level {
+        Some(Level::Strict) => Some("strict: it does not start unless every protection holds"),
+        Some(Level::Standard) => {
+            Some("standard: it does not start unless the essential layers hold")
+        }
+        Some(Level::None) => {
+            Some("none: made to run without a sandbox (granted by --level none only)")
+        }
+        None => None,
+    };
+    rows.extend(level.map(|text| ("level", text.to_owned())));
+    for (label, demand) in
+        [("requires", Demand::Require), ("prefers", Demand::Prefer), ("wants off", Demand::Off)]
+    {
+        let named = asked.protections.iter().filter(|(_, asked)| **asked == demand);
+        let named: Vec<&str> = named.map(|(name, _)| *name).collect();
+        rows.extend((!named.is_empty()).then(|| (label, named.join(", "))));
     }
     rows
 }

@@ -213,6 +213,9 @@ fn of_launch(error: &LaunchError) -> Failure {
             let hint = "the working directory must lie in a grant, in the system base or be /tmp";
             (Exit::NotSealed, Some(hint))
         }
+        LaunchError::Plan(PlanError::Unmet { level: None, .. }) => {
+            (Exit::NotSealed, Some("`plugbay doctor` shows what holds here"))
+        }
         LaunchError::Plan(error) if error.is_unmet() => {
             let hint = "`plugbay doctor` shows what holds here; --prefer NAME does without it";
             (Exit::NotSealed, Some(hint))

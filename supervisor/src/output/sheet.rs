@@ -1,6 +1,6 @@
 //! What was enforced, as lines for people: one per layer, the reason behind what does not hold.
 
-use plugbay_sandbox::{Enforcement, Held, Holder, LayerReport, Status, TreeKill};
+use plugbay_sandbox::{Enforcement, Grade, Held, Hold, Holder, LayerReport, Status, TreeKill};
 
 use super::{
     Brush, Tone,
@@ -9,13 +9,30 @@ use super::{
 
 /// The whole report of one start.
 pub(crate) fn enforcement(enforcement: &Enforcement, brush: Brush) -> String {
-    let mut out: String = enforcement.layers.iter().map(|it| layer(it, brush)).collect();
+    let head = |title: &str| format!("{}\n", brush.paint(Tone::Head, title));
+    let mut out = head("Protections");
+    out.extend(enforcement.protections.iter().map(|it| grade(it, brush)));
+    out.push_str(&head("Layers"));
+    out.extend(enforcement.layers.iter().map(|it| layer(it, brush)));
     out.push_str(&format!("  {:<20}{}\n", "tree kill", tree_kill(enforcement.tree_kill)));
     out.extend(enforcement.limits.iter().map(|held| limit(held, brush)));
     for note in &enforcement.notes {
         out.push_str(&format!("  {}\n", neutral::text(note, Lines::Escape)));
     }
     out
+}
+
+/// One protection on one line: how far it holds, and what the process can do where it does not.
+pub(crate) fn grade(grade: &Grade, brush: Brush) -> String {
+    let tone = match grade.hold {
+        Hold::Enforced => Tone::Good,
+        Hold::Degraded => Tone::Warn,
+        Hold::Absent => Tone::Bad,
+        Hold::Off => Tone::Note,
+    };
+    let word = brush.paint(tone, &format!("{:<11}", grade.hold.as_str()));
+    let consequence = neutral::text(&grade.consequence, Lines::Escape);
+    format!("{}\n", format!("  {:<20}{word}{consequence}", grade.protection.name()).trim_end())
 }
 
 /// One layer on one line.

@@ -24,6 +24,7 @@ use plugbay_manifest::Manifest;
 use plugbay_protocol::{
     handshake::{Grants, Hello, Initialize, feature},
     method,
+    notice::Level,
 };
 use plugbay_sandbox::{Enforcement, Spec, Tally};
 use serde_json::value::RawValue;
@@ -49,6 +50,7 @@ use crate::{
     clock,
     lifecycle::{instance::Fitness, limiter::Lane},
     link::{Boxed, Exited, Launched, Launcher, Process},
+    log::{LogRecord, LogSource},
 };
 
 /// A plugin that reports progress may take longer to start, but not longer than this.
@@ -194,6 +196,9 @@ async fn life(
     let opened = match launched {
         Ok((launched, grants)) => {
             greeting.initialize.grants = grants;
+            if launched.enforcement.is_unsealed() {
+                warn(&plan.parts, "level none: it runs without a sandbox");
+            }
             Instance::open(launched, plan.parts, reporter.clone(), born).await
         }
         Err(cause) => Err(cause),
@@ -206,6 +211,18 @@ async fn life(
         }
         Err(cause) => never_ran(&label, cause, born),
     }
+}
+
+/// A warning of ours among what the plugin says.
+fn warn(parts: &Parts, message: &str) {
+    parts.sink.write(&LogRecord {
+        plugin: parts.label.plugin.clone(),
+        instance: parts.label.instance,
+        source: LogSource::Host,
+        level: Level::Warn,
+        message: message.to_owned(),
+        fields: None,
+    });
 }
 
 fn never_ran(label: &Label, cause: Cause, born: Instant) -> Death {

@@ -3,5 +3,6 @@
 
 mod deny;
 mod grants;
+mod overlay;
 mod reports;
 mod trees;

@@ -166,6 +166,7 @@ fn spec(grants: &Grants, resolved: Resolved, outside: &[(OsString, OsString)]) -
         workdir: grants.workdir.clone(),
         files,
         deny: grants.deny.clone(),
+        overlay: None,
         base: grants.base,
         network: grants.network.clone(),
         unix_sockets: grants.unix_sockets.clone(),

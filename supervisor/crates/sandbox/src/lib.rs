@@ -51,5 +51,6 @@ pub use protection::{Demand, Demands, Grade, Hold, Protection};
 pub use record::{Failure, Stage};
 pub use seccomp::{Calls, UnknownWord};
 pub use spec::{
-    Access, Base, FileGrant, HostGrant, Level, Limits, Network, NetworkMode, Profile, Spec,
+    Access, Base, FileGrant, HostGrant, Layering, Level, Limits, Network, NetworkMode, Overlay,
+    Profile, Spec,
 };

@@ -111,6 +111,14 @@ pub enum PlanError {
         /// Why not.
         why: String,
     },
+    /// A directory whose changes cannot be kept apart.
+    #[error("the changes of `{path}` cannot be kept apart: {why}")]
+    Overlay {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// A path that is not absolute.
     #[error("`{0}` is not an absolute path")]
     Relative(PathBuf),
@@ -247,6 +255,7 @@ pub(crate) fn plan(
     check_paths(spec)?;
     let spec = &*narrowed(spec, rung);
     check_deny(spec, machine, rung, lost)?;
+    check_overlay(spec, rung, lost)?;
     let sealed = spec.level != Level::None;
     let dedicated = sealed && machine.set_ids && machine.uid == 0 && rung != Rung::User;
     let identity = if dedicated { Identity::Dedicated } else { Identity::Launcher };
@@ -330,6 +339,17 @@ fn check_deny(spec: &Spec, machine: &Machine, rung: Rung, lost: &str) -> Result<
             format!("it lies in what is granted, and only mounts could hide it: {lost}"),
         )
     })
+}
+
+/// Only mounts show a directory changed that is not.
+fn check_overlay(spec: &Spec, rung: Rung, lost: &str) -> Result<(), PlanError> {
+    match &spec.overlay {
+        Some(overlay) if rung == Rung::Bare => Err(PlanError::Overlay {
+            path: overlay.path.clone(),
+            why: format!("there is no mount namespace: {lost}"),
+        }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The spec as far as this rung can hold it: an own loopback takes a network namespace. Without one

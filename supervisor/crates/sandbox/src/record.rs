@@ -61,6 +61,8 @@ pub enum Stage {
     Order,
     /// Going into a control group that holds its limits.
     Cgroup,
+    /// Keeping the changes of a granted tree apart.
+    Overlay,
     /// Sealing itself within a limit that is too low even for that.
     Within,
     /// Opening the inlets of the way to the broker.
@@ -68,7 +70,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::Clone,
         Self::UserMap,
         Self::Mount,
@@ -89,6 +91,7 @@ impl Stage {
         Self::Exec,
         Self::Order,
         Self::Cgroup,
+        Self::Overlay,
         Self::Within,
         Self::Way,
     ];
@@ -99,6 +102,7 @@ impl Stage {
         match self {
             Self::Way => "open the way to the broker",
             Self::Within => "seal the process within",
+            Self::Overlay => "keep apart the changes of",
             Self::Clone => "clone into new namespaces",
             Self::UserMap => "write the user namespace's id maps",
             Self::Mount => "build the new root",

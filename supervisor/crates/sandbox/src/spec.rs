@@ -29,6 +29,9 @@ pub struct Spec {
     /// Paths that stay hidden although a tree around them is granted; they exist, links followed.
     #[serde(default)]
     pub deny: Vec<PathBuf>,
+    /// A granted directory whose changes go elsewhere.
+    #[serde(default)]
+    pub overlay: Option<Overlay>,
     /// Which system programs and libraries are readable without a grant.
     pub base: Base,
     /// Which network the process sees.
@@ -57,6 +60,7 @@ impl Spec {
             workdir: PathBuf::from("/tmp"),
             files: Vec::new(),
             deny: Vec::new(),
+            overlay: None,
             base: Base::System,
             network: Network::default(),
             unix_sockets: Vec::new(),
@@ -127,6 +131,27 @@ impl FileGrant {
     pub fn requested(path: impl Into<PathBuf>, access: Access) -> Self {
         Self { path: path.into(), access, origin: "requested".to_owned() }
     }
+}
+
+/// A directory that is granted for writing and stays as it is: what is changed lies in layers of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overlay {
+    /// The directory, the same inside and outside; granted for writing.
+    pub path: PathBuf,
+    /// The directory of the layers, which belongs to the owner of `path` and which nobody else may enter.
+    pub layers: PathBuf,
+    /// How it is done.
+    pub way: Layering,
+}
+
+/// How a directory is shown changed without being changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layering {
+    /// By overlayfs: changes go to `upper` in the layers, beside an empty `work`.
+    Kernel,
+    /// By `tree` in the layers, a copy made before.
+    Copy,
 }
 
 /// What may be done below a granted path. Each contains the one before.

@@ -197,7 +197,8 @@ pub(crate) fn attach_mount(mount: BorrowedFd<'_>, at: &[u8]) -> Result<(), Errno
     .map(drop)
 }
 
-/// A new, detached filesystem of `kind` with string options (`fsopen`, `fsconfig`, `fsmount`).
+/// A new, detached filesystem of `kind` with string options (`fsopen`, `fsconfig`, `fsmount`). One with an
+/// empty value is a flag.
 pub(crate) fn new_filesystem(
     kind: &CStr,
     options: &[(&CStr, &CStr)],
@@ -205,6 +206,7 @@ pub(crate) fn new_filesystem(
 ) -> Result<OwnedFd, Errno> {
     const FSOPEN_CLOEXEC: libc::c_uint = 1;
     const FSMOUNT_CLOEXEC: libc::c_uint = 1;
+    const FSCONFIG_SET_FLAG: libc::c_uint = 0;
     const FSCONFIG_SET_STRING: libc::c_uint = 1;
     const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
     let null = std::ptr::null::<libc::c_char>();
@@ -212,16 +214,13 @@ pub(crate) fn new_filesystem(
     let context =
         owned(check(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) })?)?;
     for (key, value) in options {
-        // SAFETY: key and value are NUL-terminated; aux is 0 as SET_STRING wants.
+        let (command, value) = match value.is_empty() {
+            true => (FSCONFIG_SET_FLAG, null),
+            false => (FSCONFIG_SET_STRING, value.as_ptr()),
+        };
+        // SAFETY: the key is NUL-terminated, the value as well or null for a flag; aux is 0 for both.
         check(unsafe {
-            libc::syscall(
-                libc::SYS_fsconfig,
-                context.as_raw_fd(),
-                FSCONFIG_SET_STRING,
-                key.as_ptr(),
-                value.as_ptr(),
-                0,
-            )
+            libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key.as_ptr(), value, 0)
         })?;
     }
     // SAFETY: CMD_CREATE takes no key and no value.

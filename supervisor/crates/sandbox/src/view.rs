@@ -12,7 +12,7 @@ use std::{
 use crate::{
     deny::{self, Cover},
     machine::{BaseEntry, BaseKind},
-    spec::{Access, Base, FileGrant, NetworkMode, Spec},
+    spec::{Access, Base, FileGrant, NetworkMode, Overlay, Spec},
 };
 
 /// One step of building the root, in order. Parents of `at` are created as needed.
@@ -28,6 +28,8 @@ pub(crate) enum Step {
     Bind(Bind),
     /// An empty, bounded file system in memory.
     Memory { at: PathBuf, bytes: u64, mode: u32 },
+    /// A tree of the host, whose changes go elsewhere.
+    Overlay(Overlay),
     /// Something of the kind that is there, which cannot be opened.
     Mask { at: PathBuf },
     /// The process file system of the new pid namespace, read-only.
@@ -71,6 +73,7 @@ impl Step {
             | Self::Memory { at, .. }
             | Self::Mask { at } => at,
             Self::Bind(bind) => &bind.path,
+            Self::Overlay(overlay) => &overlay.path,
             Self::Processes => Path::new("/proc"),
             Self::Terminals => Path::new("/dev/pts"),
         }
@@ -85,6 +88,7 @@ impl Step {
         match self {
             Self::Directory { .. } | Self::Link { .. } | Self::File { .. } => false,
             Self::Bind(_)
+            | Self::Overlay(_)
             | Self::Memory { .. }
             | Self::Mask { .. }
             | Self::Processes
@@ -130,7 +134,7 @@ pub(crate) fn compose(spec: &Spec, base: &[BaseEntry]) -> View {
     steps.push(Step::Memory { at: "/tmp".into(), bytes: spec.limits.tmp_size, mode: 0o1777 });
     steps.push(Step::Processes);
     let below_root = grants.iter().filter(|grant| grant.path != Path::new("/"));
-    let mut said: Vec<Step> = below_root.map(granted).collect();
+    let mut said: Vec<Step> = below_root.map(|grant| granted(grant, spec)).collect();
     said.extend(deny::covers(spec, base).iter().map(denied));
     // What lies deeper goes on top. The order of those in it is kept, so that one can be made ahead.
     said.sort_by(|one, other| one.at().cmp(other.at()));
@@ -142,7 +146,10 @@ pub(crate) fn compose(spec: &Spec, base: &[BaseEntry]) -> View {
     View { host_root: host_root.map(|grant| grant.access == Access::Write), steps, nested }
 }
 
-fn granted(grant: &FileGrant) -> Step {
+fn granted(grant: &FileGrant, spec: &Spec) -> Step {
+    if let Some(overlay) = spec.overlay.as_ref().filter(|overlay| overlay.path == grant.path) {
+        return Step::Overlay(overlay.clone());
+    }
     Step::Bind(Bind {
         path: grant.path.clone(),
         writable: grant.access == Access::Write,
@@ -194,12 +201,20 @@ pub(crate) fn needed(spec: &Spec, base: &[BaseEntry]) -> Vec<FileGrant> {
             grant.path.starts_with(&wider.path)
                 && wider.access >= grant.access
                 && !deny::parts(&spec.deny, &wider.path, &grant.path)
+                && !(grant.access == Access::Write && is_laid_between(spec, wider, &grant))
         });
         if !by_base && !by_parent {
             kept.push(grant);
         }
     }
     kept
+}
+
+/// Whether what is written by the inner grant would go into layers, or past them, but for that grant.
+fn is_laid_between(spec: &Spec, outer: &FileGrant, inner: &FileGrant) -> bool {
+    spec.overlay.as_ref().is_some_and(|overlay| {
+        inner.path.starts_with(&overlay.path) && overlay.path.starts_with(&outer.path)
+    })
 }
 
 fn in_base(spec: &Spec, grant: &FileGrant, base: &[BaseEntry]) -> bool {
@@ -329,6 +344,27 @@ mod tests {
         assert_eq!(last[last.len() - 4..], ["/a", "/a/b", "/a/b/c", "/a/b/c/key"]);
         assert!(view.nested[view.nested.len() - 3..].iter().all(|nested| *nested));
         assert!(matches!(view.steps.last(), Some(Step::Mask { .. })));
+    }
+
+    #[test]
+    fn an_overlay_is_laid_whatever_is_granted_around_it() {
+        let mut spec = opened(
+            grants(&[
+                ("/a", Access::Write),
+                ("/a/w", Access::Write),
+                ("/a/w/out", Access::Write),
+                ("/a/w/lib", Access::Exec),
+            ]),
+            Base::System,
+        );
+        spec.overlay = Some(Overlay {
+            path: "/a/w".into(),
+            layers: "/l".into(),
+            way: crate::spec::Layering::Kernel,
+        });
+        assert_eq!(paths(&needed(&spec, &base())), ["/a", "/a/w", "/a/w/out"]);
+        let steps = compose(&spec, &base()).steps;
+        assert_eq!(steps.iter().filter(|step| matches!(step, Step::Overlay(_))).count(), 1);
     }
 
     #[test]

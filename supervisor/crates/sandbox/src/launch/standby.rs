@@ -225,6 +225,8 @@ fn shape(spec: &Spec) -> Spec {
         env: Vec::new(),
         workdir: "/".into(),
         files: Vec::new(),
+        deny: Vec::new(),
+        overlay: None,
         unix_sockets: Vec::new(),
         ..spec.clone()
     }

@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashSet,
+    ffi::CString,
     fs,
     io::Write as _,
     os::{
@@ -30,6 +31,7 @@ use crate::{
     enforcement::Layer,
     layers::idmap::Mapper,
     record::{Failure, Stage},
+    spec::{Layering, Overlay},
     sys::{self, MountChange},
     view::{Bind, BindKind, Step, View},
 };
@@ -141,6 +143,7 @@ fn prepare(
     match step {
         Step::Directory { .. } | Step::Link { .. } | Step::File { .. } => Ok(None),
         Step::Bind(bind) => copy(bind, mapper, lost).map(Some),
+        Step::Overlay(overlay) => lay(overlay, mapper, lost).map(Some),
         Step::Mask { at } => covered(at),
         Step::Memory { bytes, mode, .. } => memory(*bytes, *mode).map(Some).map_err(failed),
         Step::Processes => {
@@ -169,6 +172,54 @@ fn prepare(
             }
         }
     }
+}
+
+/// A tree that can be changed and stays as it is.
+fn lay(
+    overlay: &Overlay,
+    mapper: &mut Mapper,
+    lost: &mut Vec<(Layer, String)>,
+) -> Result<OwnedFd, Failure> {
+    let mut granted = |path: &Path, writable| {
+        let path = path.to_owned();
+        copy(&Bind { path, writable, kind: BindKind::Grant }, mapper, lost)
+    };
+    match overlay.way {
+        Layering::Copy => granted(&overlay.layers.join("tree"), true),
+        Layering::Kernel => {
+            let lower = granted(&overlay.path, false)?;
+            let layers = granted(&overlay.layers, true)?;
+            stack(&lower, &layers)
+                .map_err(Failure::about(Stage::Overlay, overlay.path.display().to_string()))
+        }
+    }
+}
+
+/// Both by overlayfs as one tree. Its layers must have paths while it is made; it holds them afterwards.
+/// Its marks are ordinary attributes (`userxattr`), so that an ordinary user can make and read them.
+fn stack(lower: &OwnedFd, layers: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let hanger = memory(64 << 10, 0o700)?;
+    let place = hang(&hanger)?;
+    let made = stacked(place, lower, layers);
+    umount2(place, MntFlags::MNT_DETACH)?;
+    made
+}
+
+fn stacked(place: &str, lower: &OwnedFd, layers: &OwnedFd) -> Result<OwnedFd, Errno> {
+    for (name, mount) in [("lower", lower), ("layers", layers)] {
+        let at = Path::new(place).join(name);
+        fs::create_dir(&at).map_err(|error| errno(&error))?;
+        sys::attach_mount(mount.as_fd(), at.as_os_str().as_bytes())?;
+    }
+    let path = |name| CString::new(format!("{place}/{name}")).map_err(|_nul| Errno::EINVAL);
+    let (lower, upper, work) = (path("lower")?, path("layers/upper")?, path("layers/work")?);
+    let options = [
+        (c"lowerdir", lower.as_c_str()),
+        (c"upperdir", upper.as_c_str()),
+        (c"workdir", work.as_c_str()),
+        (c"userxattr", c""),
+    ];
+    sys::new_filesystem(c"overlay", &options, NOSUID | NODEV)
 }
 
 /// What is to be masked. That it is gone since somebody looked leaves nothing to hide; that it has
@@ -229,7 +280,7 @@ fn errno(error: &std::io::Error) -> Errno {
 fn memory(bytes: u64, mode: u32) -> Result<OwnedFd, Errno> {
     // One inode per 4 KiB, so that a flood of empty files meets the same bound.
     let inodes = (bytes / 4096).max(64);
-    let text = |value: String| std::ffi::CString::new(value).map_err(|_nul| Errno::EINVAL);
+    let text = |value: String| CString::new(value).map_err(|_nul| Errno::EINVAL);
     let size = text(bytes.max(4096).to_string())?;
     let mode = text(format!("{mode:o}"))?;
     let inodes = text(inodes.to_string())?;
@@ -299,6 +350,7 @@ pub(crate) fn trees(steps: &[Step]) -> Option<Vec<OwnedFd>> {
         | Step::Link { .. }
         | Step::File { .. }
         | Step::Memory { .. }
+        | Step::Overlay(_)
         | Step::Mask { .. }
         | Step::Processes
         | Step::Terminals => None,
@@ -414,7 +466,7 @@ impl Skeleton {
                 file.write_all(bytes)?;
                 file.write_all(own_line.for_file(at).as_bytes())
             }
-            (Step::Bind(_), Some(mount)) => self.mount_point(at, mount),
+            (Step::Bind(_) | Step::Overlay(_), Some(mount)) => self.mount_point(at, mount),
             // It is there, or nothing is.
             (Step::Mask { .. }, _) => Ok(()),
             _ => self.directory(at),

@@ -405,7 +405,7 @@ fn landlock(spec: &Spec, machine: &Machine, rung: Rung) -> LandlockPlan {
         let rights = match grant.access {
             Access::Read => Rights::Read,
             Access::Exec => Rights::Exec,
-            Access::Write if grant.path.starts_with("/dev") => Rights::Device,
+            Access::Write if is_device(&grant.path) => Rights::Device,
             Access::Write => Rights::Write,
         };
         (grant.path, rights)
@@ -427,6 +427,11 @@ fn landlock(spec: &Spec, machine: &Machine, rung: Rung) -> LandlockPlan {
         tcp: tcp.filter(|_ports| machine.landlock_abi >= 4),
         scopes: machine.landlock_abi >= 6,
     }
+}
+
+/// Whether a path is a device's, or a directory of devices; shared memory holds ordinary files.
+fn is_device(path: &Path) -> bool {
+    path.starts_with("/dev") && !path.starts_with("/dev/shm")
 }
 
 /// Rules for a view: it holds nothing that was not granted, so few and wide rules say it all.

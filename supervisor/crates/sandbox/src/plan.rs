@@ -141,7 +141,11 @@ impl PlanError {
                 let grade = Grade { protection, hold, by, consequence: String::new() };
                 *ways = remedy::of_grade(&grade, spec, &Situation::read(machine));
             }
-            Self::CannotBeOff(_) | Self::Grant { .. } | Self::Deny { .. } | Self::Relative(_) => {}
+            Self::CannotBeOff(_)
+            | Self::Grant { .. }
+            | Self::Deny { .. }
+            | Self::Overlay { .. }
+            | Self::Relative(_) => {}
         }
         self
     }

@@ -24,7 +24,8 @@ pub use log::{LogRecord, LogSource};
 pub use manager::{
     CallBuilder, CallMetadata, CallReport, Caller, Counts, Event, EventKind, Events, Group, Host,
     HostBuilder, InstanceStatus, Items, Missing, Muster, PluginStatus, Readiness, Reply, Stay,
-    StoreStatus, Upload, UploadError,
+    StoreStatus, Swap, SwapBuilder, SwapError, SwapStatus, SwapStep, SwapVerdict, Upload,
+    UploadError,
 };
 pub use plugin::death::{Cause, Death, InFlight, Next, Usage};
 

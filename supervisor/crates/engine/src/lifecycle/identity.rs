@@ -39,6 +39,12 @@ impl Generation {
     /// The first of a slot.
     pub const FIRST: Self = Self(1);
 
+    /// The one after this.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
     /// The number.
     #[must_use]
     pub const fn number(self) -> u64 {

@@ -95,6 +95,8 @@ pub enum Role {
     Active,
     /// It takes calls as soon as an active one is lost.
     Spare,
+    /// It is of a generation that does not answer: not yet, or not any more.
+    Aside,
 }
 
 /// How far an instance is.

@@ -45,11 +45,15 @@
 //!   or an outage that takes eight instances at once would trip the breaker at once.
 //! - After a quarantine one instance is tried; the others follow when it has proved stable.
 
+mod exchange;
 mod state;
 
 use std::time::Duration;
 
+pub use exchange::{Change, Setback, Stage, SwapStrategy, Turn};
 pub use state::{Hope, State};
+
+use exchange::Exchange;
 
 use super::{
     Moment,
@@ -65,6 +69,8 @@ pub enum Timer {
     Gate,
     /// It is to be seen how long nobody has called.
     Rest,
+    /// What an exchange of the generation waits for has taken its time.
+    Exchange,
     /// What an instance waits for: its proof of stability, or the end of a rung.
     Instance(InstanceId),
 }
@@ -100,6 +106,13 @@ pub enum Event {
     Pause(bool),
     /// Its group fell too often: it is left alone for this long, then tried once.
     Banish(Duration),
+    /// The state of the old generation is this one's now, or could not be made so; answers
+    /// [`Effect::HandOver`].
+    HandedOver(Generation, bool),
+    /// The exchange for this generation is to be given up: the old one stays, or answers again.
+    Recall(Generation),
+    /// This generation need not prove itself any longer.
+    Accept(Generation),
     /// Nobody has called for this long; answers [`Timer::Rest`]. Zero while a call is in flight.
     Rested(Duration),
     /// The handshake is done.
@@ -131,6 +144,10 @@ pub enum Effect {
     Disarm(Timer),
     /// A process could not be killed: tell somebody.
     Alert(InstanceId),
+    /// Make the state of the generation that answers that of this one, and say how it went.
+    HandOver(Generation),
+    /// The exchange for this generation took a turn: tell somebody.
+    Exchange(Generation, Turn),
 }
 
 /// What a slot goes by.
@@ -203,6 +220,9 @@ pub struct Slot {
     watched: bool,
     /// Whether it takes no calls because it lacks what it depends on.
     paused: bool,
+    exchange: Option<Exchange>,
+    /// What is exchanged for next.
+    queued: Option<Change>,
 }
 
 impl Slot {
@@ -223,13 +243,17 @@ impl Slot {
             wounded: false,
             watched: false,
             paused: false,
+            exchange: None,
+            queued: None,
         }
     }
 
     /// Where it is: what is ready counts first, then what moves, then what keeps it down.
     #[must_use]
     pub fn state(&self) -> State {
-        let any = |test: fn(&Instance) -> bool| self.instances.iter().any(test);
+        // Who stands aside counts only when all of it is to end.
+        let counts = |one: &&Instance| one.role() != Role::Aside || self.wish != Wish::Up;
+        let any = |test: fn(&Instance) -> bool| self.instances.iter().filter(counts).any(test);
         if self.serving() > 0 {
             return if self.is_whole() && !self.paused { State::Running } else { State::Degraded };
         }
@@ -324,12 +348,20 @@ impl Slot {
             Event::Yield => self.release(&mut effects),
             Event::Pause(paused) => self.paused = paused,
             Event::Banish(length) => self.banish(length, &mut effects),
+            Event::HandedOver(to, done) => self.handed_over(to, done, &mut effects),
+            Event::Recall(to) => self.recall(to, &mut effects),
+            Event::Accept(to) => self.accept(to, &mut effects),
             Event::Rested(rested) => self.rested(rested, &mut effects),
             Event::Ready(id) => self.ready(id, &mut effects),
             Event::Fitness(id, fitness) => {
                 self.pass(id, instance::Event::Fitness(fitness), &mut effects);
             }
-            Event::Dying(id) => self.pass(id, instance::Event::Dying, &mut effects),
+            Event::Dying(id) => {
+                if let Some(one) = self.get(id).cloned() {
+                    self.falls(&one, &mut effects);
+                }
+                self.pass(id, instance::Event::Dying, &mut effects);
+            }
             Event::Drained(id) => self.pass(id, instance::Event::Drained, &mut effects),
             Event::ShutDown(id) => self.pass(id, instance::Event::ShutDown, &mut effects),
             Event::Exited(id, exit) => self.exited(id, exit, moment, &mut effects),
@@ -337,12 +369,12 @@ impl Slot {
                 self.pass(id, instance::Event::Due, &mut effects);
             }
             Event::Due(Timer::Gate) => self.open(),
+            Event::Due(Timer::Exchange) => self.exchange_due(&mut effects),
             // What is asked then is answered with `Rested`.
             Event::Due(Timer::Rest) => {}
         }
         self.settle(&mut effects);
-        let places = self.rules.instances + self.rules.spares;
-        debug_assert!(self.instances.len() <= places, "more processes than places: {self:?}");
+        debug_assert!(self.present() <= self.places(), "more processes than places: {self:?}");
         effects
     }
 
@@ -361,6 +393,7 @@ impl Slot {
 
     fn stop(&mut self, effects: &mut Vec<Effect>) {
         let again = self.wish == Wish::Down;
+        self.conclude(effects);
         self.wish = Wish::Down;
         self.open_for_good(effects);
         let event = if again { instance::Event::Hasten } else { instance::Event::End };
@@ -370,6 +403,7 @@ impl Slot {
     }
 
     fn restart(&mut self, effects: &mut Vec<Effect>) {
+        self.conclude(effects);
         let present = self.those(|instance| !instance.is_leaving());
         self.start(effects);
         if present.is_empty() {
@@ -387,6 +421,7 @@ impl Slot {
 
     fn release(&mut self, effects: &mut Vec<Effect>) {
         if self.wish == Wish::Up {
+            self.conclude(effects);
             for id in self.those(|instance| !instance.is_leaving()) {
                 self.pass(id, instance::Event::End, effects);
             }
@@ -402,8 +437,10 @@ impl Slot {
 
     fn rested(&mut self, rested: Duration, effects: &mut Vec<Effect>) {
         let Some(enough) = self.rules.idle_stop.filter(|_| self.watched) else { return };
-        if rested < enough {
-            effects.push(Effect::Arm(Timer::Rest, enough - rested));
+        let short = enough.saturating_sub(rested);
+        if !short.is_zero() || self.exchange.is_some() {
+            let again = if short.is_zero() { enough } else { short };
+            effects.push(Effect::Arm(Timer::Rest, again));
             return;
         }
         self.wish = Wish::Nothing;
@@ -427,6 +464,12 @@ impl Slot {
         };
         let gone = self.instances.remove(place);
         effects.push(Effect::Disarm(Timer::Instance(id)));
+        if gone.role() == Role::Aside {
+            return self.fell_aside(&gone, effects);
+        }
+        if self.falls(&gone, effects) {
+            return;
+        }
         if self.gate == Gate::Trial(Some(id)) && gone.motive() == Motive::Asked {
             // It was not tried after all.
             self.gate = Gate::Trial(None);
@@ -460,6 +503,7 @@ impl Slot {
         let Some(instance) = self.instances.iter_mut().find(|instance| instance.id() == id) else {
             return;
         };
+        let aside = instance.role() == Role::Aside;
         for effect in instance.step(event, &self.rules.ladder) {
             match effect {
                 instance::Effect::Descend(rung) => effects.push(Effect::Descend(id, rung)),
@@ -467,6 +511,7 @@ impl Slot {
                     effects.push(Effect::Arm(Timer::Instance(id), after));
                 }
                 instance::Effect::Alert => effects.push(Effect::Alert(id)),
+                instance::Effect::Stable if aside => {}
                 instance::Effect::Stable => {
                     self.history.stable();
                     if self.gate == Gate::Trial(Some(id)) {
@@ -480,6 +525,7 @@ impl Slot {
     /// Brings the instances nearer to what is wanted.
     fn settle(&mut self, effects: &mut Vec<Effect>) {
         self.promote();
+        self.advance(effects);
         for _ in 0..self.missing() {
             self.launch(effects);
         }
@@ -523,7 +569,11 @@ impl Slot {
             return 0;
         }
         let (instances, spares) = (self.rules.instances, self.rules.spares);
-        let present = self.instances.iter().filter(|instance| !instance.is_leaving()).count();
+        if self.is_held_back() {
+            return 0;
+        }
+        let own = |one: &&Instance| one.role() != Role::Aside && !one.is_leaving();
+        let present = self.instances.iter().filter(own).count();
         let wanted = match self.gate {
             Gate::Open if self.serving() >= instances => instances + spares,
             Gate::Open => instances,
@@ -534,8 +584,7 @@ impl Slot {
             | Gate::Stopped
             | Gate::Failed => 0,
         };
-        let places = (instances + spares).saturating_sub(self.instances.len());
-        wanted.saturating_sub(present).min(places)
+        wanted.saturating_sub(present).min(self.places().saturating_sub(self.present()))
     }
 
     fn launch(&mut self, effects: &mut Vec<Effect>) {
@@ -587,6 +636,16 @@ impl Slot {
         self.history.absolve();
     }
 
+    /// The trees that the generation in charge may have alive.
+    fn places(&self) -> usize {
+        self.rules.instances + self.rules.spares
+    }
+
+    /// Its trees that are alive.
+    fn present(&self) -> usize {
+        self.instances.iter().filter(|one| one.role() != Role::Aside).count()
+    }
+
     /// Active instances that are ready, well or not.
     fn serving(&self) -> usize {
         let ready = |one: &&Instance| one.role() == Role::Active && one.is_ready();
@@ -602,7 +661,8 @@ impl Slot {
             Phase::Unkillable { .. } => false,
             Phase::Starting | Phase::Ending { .. } => true,
         };
-        !self.wounded && self.instances.iter().all(well)
+        let mut own = self.instances.iter().filter(|one| one.role() != Role::Aside);
+        !self.wounded && own.all(well)
     }
 
     fn get(&self, id: InstanceId) -> Option<&Instance> {
@@ -616,6 +676,8 @@ impl Slot {
 
 #[cfg(test)]
 mod diagram;
+#[cfg(test)]
+mod exchange_tests;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

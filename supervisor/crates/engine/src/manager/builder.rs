@@ -312,6 +312,7 @@ impl HostBuilder {
             commands,
             methods: self.methods,
             host: self.name,
+            mould: self.mould,
             required: self.required.iter().map(|name| name.as_str().into()).collect(),
             closing: CancellationToken::new(),
         });

@@ -22,12 +22,17 @@ use super::{
     errand::Waiting,
     history::History,
     ledger::{Ledger, Share},
+    mould::Mould,
     service::Methods,
     status::PluginStatus,
+    swap::{SwapStatus, Wanted},
 };
 use crate::{
     error::{CallError, CallErrorKind, ControlError},
-    lifecycle::{identity::InstanceId, slot::State},
+    lifecycle::{
+        identity::{Generation, InstanceId},
+        slot::State,
+    },
     plugin::{Counters, death::Death, session::Session},
 };
 
@@ -137,6 +142,10 @@ pub(crate) enum Command {
     Wanted(Arc<str>),
     /// Start, stop or restart; answered when the slot has taken it.
     Control(Arc<str>, Wish, oneshot::Sender<()>),
+    /// Exchange the version; answered when the slot has taken it. Nothing if there is no such plugin.
+    Swap(Arc<str>, Box<Wanted>, oneshot::Sender<Option<watch::Receiver<SwapStatus>>>),
+    /// Keep the new version, or go back to the old one.
+    Decide { plugin: Arc<str>, to: Generation, keep: bool, reply: oneshot::Sender<()> },
     /// Say how everyone is.
     Status(oneshot::Sender<Vec<PluginStatus>>),
     /// Say how the processes of one ended, the last one last.
@@ -160,6 +169,7 @@ pub(crate) struct Directory {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) methods: Methods,
     pub(crate) host: Peer,
+    pub(crate) mould: Mould,
     /// The plugins without which the host is not ready.
     pub(crate) required: Vec<Arc<str>>,
     /// Set when the host goes down.

@@ -8,7 +8,7 @@ use std::{
 use plugbay_sandbox::Tally;
 use tokio::sync::broadcast;
 
-use super::status::Muster;
+use super::{status::Muster, swap::SwapStatus};
 use crate::{lifecycle::identity::InstanceId, plugin::death::Death};
 
 /// Events kept for a subscriber that does not keep up.
@@ -56,6 +56,8 @@ pub enum EventKind {
         /// For how long.
         length: Duration,
     },
+    /// The exchange of its version took a step.
+    Swap(Box<SwapStatus>),
     /// It is one of those that start with the host, and has come up now, or failed to.
     Mustered(Muster),
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use plugbay_manifest::Skipped;
+use plugbay_manifest::{Package, Skipped};
 use plugbay_sandbox::Enforcement;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
@@ -18,6 +18,7 @@ use super::{
     ledger::{Ledger, StoreStatus},
     report::CallReport,
     status::{Missing, Muster, PluginStatus, Readiness},
+    swap::SwapBuilder,
 };
 use crate::{
     clock,
@@ -246,6 +247,14 @@ impl Host {
             if settled { up(name, route) } else { None }
         })
         .await
+    }
+
+    /// Another version, or configuration, of a plugin takes the place of the one that runs, and no call
+    /// is lost: the new one is started beside the old one and answers from the moment that it is
+    /// ready; the old one finishes what it has begun, and stands by for a while in case that the new
+    /// one fails.
+    pub fn swap<'h>(&'h self, plugin: &'h str, package: Package) -> SwapBuilder<'h> {
+        SwapBuilder::new(&self.inner.directory, plugin, package)
     }
 
     /// Waits until every plugin has either come up or failed to, at least once. Plugins that are

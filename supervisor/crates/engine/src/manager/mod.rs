@@ -18,6 +18,8 @@ mod directory;
 mod edition;
 mod errand;
 mod event;
+mod exchange;
+mod handover;
 mod history;
 mod host;
 mod launch;
@@ -31,6 +33,7 @@ mod sdk;
 mod service;
 mod status;
 mod stream;
+mod swap;
 mod table;
 mod wheel;
 
@@ -44,6 +47,7 @@ pub use report::{CallMetadata, CallReport};
 pub use service::Caller;
 pub use status::{Counts, InstanceStatus, Missing, Muster, PluginStatus, Readiness, Stay};
 pub use stream::{Items, Reply, Upload, UploadError};
+pub use swap::{Swap, SwapBuilder, SwapError, SwapStatus, SwapStep, SwapVerdict};
 
 #[cfg(test)]
 mod tests;

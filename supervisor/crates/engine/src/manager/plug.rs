@@ -15,11 +15,12 @@ use super::{
     directory::{Entry, Route},
     edition::Edition,
     status::{Counts, InstanceStatus, PluginStatus, Stay},
+    swap::Followed,
 };
 use crate::{
     clock,
     lifecycle::{
-        identity::InstanceId,
+        identity::{Generation, InstanceId},
         instance::{Instance, Phase, Role},
         slot::{Slot, State},
     },
@@ -52,7 +53,12 @@ pub(crate) struct Plug {
     /// How its start with the host went so far, if it is one of those.
     pub(crate) enlisted: Option<Enlisted>,
     route: watch::Sender<Route>,
+    /// The generation that callers were shown last.
     edition: Arc<Edition>,
+    /// It, those that it may give way to, and the last ones before it.
+    pub(super) editions: BTreeMap<Generation, Arc<Edition>>,
+    /// The exchanges that are not over, and the last one that is.
+    pub(super) exchanges: BTreeMap<Generation, Followed>,
     seats: BTreeMap<InstanceId, Seat>,
     /// What was enforced on the process that was started last.
     enforcement: Option<Arc<Enforcement>>,
@@ -107,7 +113,9 @@ impl Plug {
             refused,
             enlisted: None,
             route,
+            editions: BTreeMap::from([(edition.generation, edition.clone())]),
             edition,
+            exchanges: BTreeMap::new(),
             seats: BTreeMap::new(),
             enforcement: None,
             denied: Tally::default(),
@@ -116,9 +124,14 @@ impl Plug {
         }
     }
 
-    /// The generation that is started.
+    /// The generation that answers, or would.
     pub(crate) fn edition(&self) -> &Arc<Edition> {
-        &self.edition
+        self.edition_of(self.slot.generation())
+    }
+
+    /// A generation, if it is still kept; else the one that answers.
+    pub(crate) fn edition_of(&self, generation: Generation) -> &Arc<Edition> {
+        self.editions.get(&generation).unwrap_or(&self.edition)
     }
 
     /// Whether it is started before it is called.
@@ -128,7 +141,8 @@ impl Plug {
 
     /// Who an instance of it is.
     pub(crate) fn label(&self, instance: InstanceId) -> Label {
-        let generation = self.slot.generation();
+        let one = self.slot.instances().iter().find(|one| one.id() == instance);
+        let generation = one.map_or(self.slot.generation(), Instance::generation);
         Label { plugin: self.entry.name.clone(), generation, instance }
     }
 
@@ -215,6 +229,12 @@ impl Plug {
         }
     }
 
+    /// A process that has said hello, and what it said.
+    pub(super) fn greeting(&self, instance: InstanceId) -> Option<(&Arc<Session>, Option<&Hello>)> {
+        let seat = self.seats.get(&instance)?;
+        Some((seat.session.as_ref()?, seat.hello.as_deref()))
+    }
+
     /// How its processes ended, the last one last.
     pub(crate) fn deaths(&self) -> impl DoubleEndedIterator<Item = &Arc<Death>> {
         self.deaths.iter()
@@ -245,14 +265,19 @@ impl Plug {
             self.able(Role::Spare).iter().filter_map(|seat| seat.session.clone()).collect();
         let hello = routable.iter().rev().find_map(|seat| seat.hello.clone());
         let newest = self.slot.newest();
+        let edition = self.edition().clone();
+        self.edition = edition.clone();
+        self.light(!sessions.is_empty());
         self.route.send_if_modified(|route| {
-            let same = route.leads_to(&sessions, &standby);
+            let same = route.leads_to(&sessions, &standby)
+                && Arc::ptr_eq(&route.edition, &edition);
             if same && route.state == state && route.newest == newest && route.reason == why {
                 return false;
             }
             if !same {
                 (route.sessions, route.standby) = (sessions.into(), standby.into());
             }
+            route.edition = edition;
             route.hello = hello.or(route.hello.take());
             (route.state, route.newest, route.reason) = (state, newest, why);
             true
@@ -261,7 +286,8 @@ impl Plug {
 
     /// Those of a role that can take calls, unless none is to.
     fn able(&self, role: Role) -> Vec<&Seat> {
-        let instances = self.slot.instances().iter().filter(|_| !self.slot.is_paused());
+        let none = self.slot.is_paused() || self.slot.is_handing_over();
+        let instances = self.slot.instances().iter().filter(|_| !none);
         instances
             .filter(|instance| instance.role() == role && instance.is_able())
             .filter_map(|instance| self.seats.get(&instance.id()))
@@ -356,6 +382,7 @@ impl Plug {
             open_circuits: self.edition().catalog.refused(),
             counts: Counts::of(&self.entry.counters),
             stays: self.stays.iter().cloned().collect(),
+            swap: self.exchanges.values().next_back().map(|one| one.told.borrow().clone()),
         }
     }
 
@@ -367,6 +394,7 @@ impl Plug {
             role: match instance.role() {
                 Role::Active => "active",
                 Role::Spare => "spare",
+                Role::Aside => "aside",
             },
             state: instance.phase().name(),
             since: seat.since,

@@ -5,7 +5,7 @@
 
 use std::{
     mem,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -222,6 +222,7 @@ impl<'c> Course<'c> {
         notes.duration = self.seen.saturating_duration_since(notes.started);
         notes.metadata = self.errand.metadata();
         notes.error = error.map(CallError::abridged);
+        self.edition.finished.fetch_add(1, Ordering::Relaxed);
         let Entry { name, ledger, share, .. } = self.entry;
         ledger.called(share, (name, &self.method.name), &notes);
         self.entry.history.keep(self.method.name.clone(), notes.clone());

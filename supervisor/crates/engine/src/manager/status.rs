@@ -10,6 +10,7 @@ use std::{
 
 use plugbay_sandbox::{Enforcement, Tally};
 
+use super::swap::SwapStatus;
 use crate::{
     lifecycle::identity::{Generation, InstanceId},
     plugin::{Counters, death::Death},
@@ -59,6 +60,8 @@ pub struct PluginStatus {
     pub counts: Counts,
     /// The states it was in lately, the present one last.
     pub stays: Vec<Stay>,
+    /// The exchange of its version that is under way, or the last one.
+    pub swap: Option<SwapStatus>,
 }
 
 /// How far the plugins are that start with their host.

@@ -34,7 +34,7 @@ use crate::{
         instance::{Motive, Rung},
         limiter::Lane,
         restart::Exit,
-        slot::{Effect, Event, State, Timer},
+        slot::{Change, Effect, Event, Slot, State, Timer},
     },
     plugin::{
         Label,
@@ -53,16 +53,19 @@ const PARTING: Duration = Duration::from_secs(3);
 /// The table.
 #[derive(Debug)]
 pub(crate) struct Table {
-    plugs: BTreeMap<Arc<str>, Plug>,
+    pub(super) plugs: BTreeMap<Arc<str>, Plug>,
     bonds: Bonds,
     wheel: Wheel,
     kitchen: Kitchen,
     commands: mpsc::Receiver<Command>,
     reports: mpsc::Receiver<(Label, Report)>,
     reporter: mpsc::Sender<(Label, Report)>,
+    /// What comes of work that the table has sent somebody to do.
+    posted: mpsc::Receiver<(Arc<str>, Event)>,
+    pub(super) posting: mpsc::Sender<(Arc<str>, Event)>,
     events: broadcast::Sender<Happening>,
     muster: watch::Sender<Muster>,
-    tasks: TaskTracker,
+    pub(super) tasks: TaskTracker,
     dice: fastrand::Rng,
     /// What the slots count their time from.
     epoch: Instant,
@@ -87,6 +90,7 @@ impl Table {
         muster: watch::Sender<Muster>,
     ) -> Self {
         let (reporter, reports) = mpsc::channel(REPORTS);
+        let (posting, posted) = mpsc::channel(REPORTS);
         let bonds = Bonds::tie(groups, &mut plugs);
         needs::introduce(&mut plugs);
         Self {
@@ -97,6 +101,8 @@ impl Table {
             commands,
             reports,
             reporter,
+            posted,
+            posting,
             events,
             muster,
             tasks: TaskTracker::new(),
@@ -143,6 +149,10 @@ impl Table {
                 biased;
                 () = abandoned.cancelled() => break,
                 Some((label, report)) = self.reports.recv() => self.report(&label, report),
+                Some((name, event)) = self.posted.recv() => {
+                    self.lane = Lane::Awaited;
+                    self.step(&name, event);
+                }
                 Some(command) = self.commands.recv() => self.command(command, &directory),
                 () = until(next) => self.ring(),
             }
@@ -194,6 +204,15 @@ impl Table {
                 }
                 reply.send(()).ok();
             }
+            Command::Swap(name, wanted, reply) => {
+                let late = directory.closing.is_cancelled();
+                let told = if late { None } else { self.swap(&name, *wanted) };
+                reply.send(told).ok();
+            }
+            Command::Decide { plugin, to, keep, reply } => {
+                self.conclude_swap(&plugin, to, keep);
+                reply.send(()).ok();
+            }
             Command::Status(reply) => {
                 let now = clock::now();
                 let statuses = self.plugs.iter().map(|(name, plug)| {
@@ -227,8 +246,9 @@ impl Table {
                 return self.tell(&label.plugin, Some(instance), EventKind::Denied(denials));
             }
             Report::Ready { session, hello } => {
+                let lost = plug.loses(instance, hello.as_deref());
                 plug.greeted(instance, session, hello);
-                Event::Ready(instance)
+                lost.map_or(Event::Ready(instance), Event::Recall)
             }
             Report::Fitness(fitness, why) => {
                 plug.ails(instance, why);
@@ -257,7 +277,8 @@ impl Table {
         death.denials = plug.denied_to(death.instance);
         let death = Arc::new(death);
         plug.died(death.clone());
-        let version = plug.edition().manifest().plugin.version.to_string();
+        let edition = plug.edition_of(death.generation);
+        let version = edition.manifest().plugin.version.to_string();
         self.kitchen.ledger.died(name, &version, &death);
         self.tell(name, Some(death.instance), EventKind::Died(death));
         self.carry_out(name, decided);
@@ -315,7 +336,7 @@ impl Table {
 
     /// Takes a step, and those that follow from it for others: who needs this plugin is told when
     /// it comes or goes.
-    fn step(&mut self, name: &Arc<str>, event: Event) {
+    pub(super) fn step(&mut self, name: &Arc<str>, event: Event) {
         let mut agenda = VecDeque::from([(name.clone(), event)]);
         while let Some((name, event)) = agenda.pop_front() {
             if let Some(decided) = self.decide(&name, event) {
@@ -355,10 +376,25 @@ impl Table {
     /// Lets the slot decide.
     fn decide(&mut self, name: &Arc<str>, event: Event) -> Option<Decided> {
         let moment = Moment { now: self.now(), dice: self.dice.f64() };
+        self.decide_by(name, |slot| slot.step(event, moment))
+    }
+
+    fn decide_by(
+        &mut self,
+        name: &Arc<str>,
+        decide: impl FnOnce(&mut Slot) -> Vec<Effect>,
+    ) -> Option<Decided> {
         let slot = &mut self.plugs.get_mut(name)?.slot;
         let before = slot.state();
-        let effects = slot.step(event, moment);
+        let effects = decide(slot);
         Some(Decided { before, effects })
+    }
+
+    /// Lets the slot take up an exchange.
+    pub(super) fn exchange(&mut self, name: &Arc<str>, change: Change) {
+        let Some(decided) = self.decide_by(name, |slot| slot.swap(change)) else { return };
+        self.carry_out(name, decided);
+        self.follow(name);
     }
 
     /// Shows callers the outcome, does what was decided, and tells who follows. Callers come first:
@@ -400,7 +436,7 @@ impl Table {
         self.tell(name, None, EventKind::Mustered(muster));
     }
 
-    fn tell(&self, name: &Arc<str>, instance: Option<InstanceId>, kind: EventKind) {
+    pub(super) fn tell(&self, name: &Arc<str>, instance: Option<InstanceId>, kind: EventKind) {
         let happening = Happening { plugin: name.clone(), instance, at: clock::wall(), kind };
         // Nobody may be listening.
         self.events.send(happening).ok();
@@ -420,6 +456,8 @@ impl Table {
                 tracing::error!(plugin = &**name, %instance, "process could not be killed");
                 self.tell(name, Some(instance), EventKind::Fenced);
             }
+            Effect::HandOver(to) => self.hand_over(name, to),
+            Effect::Exchange(to, turn) => self.turn(name, to, turn),
         }
     }
 
@@ -432,7 +470,7 @@ impl Table {
             reason: plug.deaths().next_back().map(|death| death.cause.token()),
             lane: self.lane,
         };
-        let plan = plug.edition().recipe.plan(&self.kitchen, occasion);
+        let plan = plug.edition_of(label.generation).recipe.plan(&self.kitchen, occasion);
         let (orders, taken) = mpsc::channel(ORDERS);
         plug.seat(instance, orders);
         let reporter = Reporter { label, sender: self.reporter.clone() };
@@ -449,7 +487,7 @@ impl Table {
                     let rested = self.plugs.get(&name).map(|plug| plug.rested(now));
                     Event::Rested(rested.unwrap_or(Duration::ZERO))
                 }
-                Timer::Gate | Timer::Instance(_) => Event::Due(timer),
+                Timer::Gate | Timer::Exchange | Timer::Instance(_) => Event::Due(timer),
             };
             self.step(&name, event);
         }

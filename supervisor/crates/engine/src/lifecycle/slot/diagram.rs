@@ -119,7 +119,7 @@ fn events(world: &World) -> Vec<(&'static str, Event)> {
     }
     events.extend(world.timers.keys().map(|timer| match timer {
         Timer::Rest => ("rested", Event::Rested(Duration::MAX)),
-        Timer::Gate | Timer::Instance(_) => ("due", Event::Due(*timer)),
+        Timer::Gate | Timer::Exchange | Timer::Instance(_) => ("due", Event::Due(*timer)),
     }));
     events
 }

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Effect, Event, InstanceId, Moment, Needs, Rules, Slot, Timer};
+use super::{
+    Change, Effect, Event, Generation, InstanceId, Moment, Needs, Rules, Slot, SwapStrategy, Timer,
+    Turn,
+};
 use crate::lifecycle::{instance::Rung, restart::Exit};
 
 /// The instance of this number.
@@ -29,6 +32,12 @@ pub(super) struct World {
     pub(super) now: Duration,
     pub(super) dice: f64,
     launched: Option<InstanceId>,
+    /// The generation that state is to be handed over to.
+    pub(super) handing: Option<Generation>,
+    /// What became of exchanges.
+    pub(super) turns: Vec<(Generation, Turn)>,
+    /// The generation that was swapped in last.
+    pub(super) youngest: Generation,
 }
 
 impl World {
@@ -41,6 +50,9 @@ impl World {
             now: Duration::ZERO,
             dice: 1.0,
             launched: None,
+            handing: None,
+            turns: Vec::new(),
+            youngest: Generation::FIRST,
         }
     }
 
@@ -51,12 +63,30 @@ impl World {
         }
         let moment = Moment { now: self.now, dice: self.dice };
         let effects = self.slot.step(event, moment);
-        for effect in &effects {
+        self.carry_out_all(&effects);
+        effects
+    }
+
+    /// Exchanges the generation for the next one, with as many instances as now.
+    pub(super) fn swap(&mut self, strategy: SwapStrategy, bake: Duration) -> Vec<Effect> {
+        self.youngest = self.youngest.next();
+        let rules = self.slot.rules().clone();
+        let effects = self.slot.swap(Change { to: self.youngest, rules, strategy, bake });
+        self.carry_out_all(&effects);
+        effects
+    }
+
+    fn carry_out_all(&mut self, effects: &[Effect]) {
+        for effect in effects {
             self.carry_out(*effect);
         }
         let rules = self.slot.rules();
-        assert!(self.alive.len() <= rules.instances + rules.spares, "more alive than places");
-        effects
+        let mut trees = BTreeMap::<Generation, usize>::new();
+        for instance in self.slot.instances() {
+            *trees.entry(instance.generation()).or_default() += 1;
+        }
+        let places = rules.instances + rules.spares;
+        assert!(trees.values().all(|alive| *alive <= places), "more alive than places");
     }
 
     fn carry_out(&mut self, effect: Effect) {
@@ -76,6 +106,8 @@ impl World {
             Effect::Disarm(timer) => {
                 self.timers.remove(&timer);
             }
+            Effect::HandOver(to) => self.handing = Some(to),
+            Effect::Exchange(to, turn) => self.turns.push((to, turn)),
             Effect::Alert(instance) => assert!(self.alive.contains(&instance)),
         }
     }

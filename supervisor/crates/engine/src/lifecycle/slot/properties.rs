@@ -19,6 +19,10 @@ enum Shake {
     Yield,
     Pause(bool),
     Banish,
+    Swap(SwapStrategy, bool),
+    HandedOver(bool),
+    Recall,
+    Accept,
     /// Something that an instance does, whoever it is: it may be long gone.
     Does(u8, Deed),
     /// The next timer is due.
@@ -55,10 +59,22 @@ fn any_shake() -> impl Strategy<Value = Shake> {
         1 => Just(Shake::Yield),
         1 => any::<bool>().prop_map(Shake::Pause),
         1 => Just(Shake::Banish),
+        1 => (any_strategy(), any::<bool>()).prop_map(|(how, bakes)| Shake::Swap(how, bakes)),
+        1 => any::<bool>().prop_map(Shake::HandedOver),
+        1 => Just(Shake::Recall),
+        1 => Just(Shake::Accept),
         24 => (any::<u8>(), any_deed()).prop_map(|(who, deed)| Shake::Does(who, deed)),
         8 => Just(Shake::Due),
         1 => (0_u16..400).prop_map(Shake::Rested),
         1 => any::<u8>().prop_map(Shake::Ghost),
+    ]
+}
+
+fn any_strategy() -> impl Strategy<Value = SwapStrategy> {
+    prop_oneof![
+        Just(SwapStrategy::Overlap),
+        Just(SwapStrategy::Handoff),
+        Just(SwapStrategy::Exclusive),
     ]
 }
 
@@ -100,6 +116,14 @@ fn event(world: &mut World, shake: Shake) -> Option<Event> {
         Shake::Yield => Event::Yield,
         Shake::Pause(paused) => Event::Pause(paused),
         Shake::Banish => Event::Banish(Duration::from_secs(300)),
+        Shake::Swap(how, bakes) => {
+            let bake = if bakes { Duration::from_secs(300) } else { Duration::ZERO };
+            world.swap(how, bake);
+            return None;
+        }
+        Shake::HandedOver(done) => Event::HandedOver(world.handing.take()?, done),
+        Shake::Recall => Event::Recall(world.youngest),
+        Shake::Accept => Event::Accept(world.youngest),
         Shake::Rested(seconds) => Event::Rested(Duration::from_secs(seconds.into())),
         Shake::Ghost(back) => Event::Due(Timer::Instance(nth(u64::from(back) + 10_000))),
         Shake::Due => {
@@ -107,7 +131,7 @@ fn event(world: &mut World, shake: Shake) -> Option<Event> {
             world.elapse(timer);
             match timer {
                 Timer::Rest => Event::Rested(Duration::from_secs(300)),
-                Timer::Gate | Timer::Instance(_) => Event::Due(timer),
+                Timer::Gate | Timer::Exchange | Timer::Instance(_) => Event::Due(timer),
             }
         }
         Shake::Does(who, deed) => {
@@ -144,8 +168,11 @@ fn subject(event: Event) -> Option<InstanceId> {
         | Event::Yield
         | Event::Pause(_)
         | Event::Banish(_)
+        | Event::HandedOver(..)
+        | Event::Recall(_)
+        | Event::Accept(_)
         | Event::Rested(_)
-        | Event::Due(Timer::Gate | Timer::Rest) => None,
+        | Event::Due(Timer::Gate | Timer::Exchange | Timer::Rest) => None,
     }
 }
 
@@ -158,7 +185,9 @@ pub(super) fn check(world: &World) -> Result<(), TestCaseError> {
     let routable: Vec<_> = slot.instances().iter().filter(|one| one.is_routable()).collect();
     prop_assert!(routable.len() <= slot.rules().instances, "more active than wanted");
     prop_assert!(routable.iter().all(|one| one.generation() == slot.generation()));
-    let able = slot.instances().iter().filter(|one| one.is_able()).count();
+    let own = slot.instances().iter().filter(|one| one.role() != Role::Aside);
+    prop_assert!(own.clone().all(|one| one.generation() == slot.generation()));
+    let able = own.filter(|one| one.is_able()).count();
     prop_assert_eq!(routable.len(), able.min(slot.rules().instances), "a spare stands by idly");
 
     // Whatever waits for time to pass has a timer, and no timer is nobody's.
@@ -173,8 +202,18 @@ pub(super) fn check(world: &World) -> Result<(), TestCaseError> {
             prop_assert!(known.contains(id), "a timer of one that is gone");
         }
     }
-    if slot.state().is_at_rest() {
+    let aside = slot.instances().iter().any(|one| one.role() == Role::Aside);
+    if slot.state().is_at_rest() && !aside {
         prop_assert!(world.timers.is_empty() && world.alive.is_empty());
+    }
+    let exchange = slot.exchange().map(|(stage, ..)| stage);
+    prop_assert_eq!(
+        world.timers.contains_key(&Timer::Exchange),
+        matches!(exchange, Some(Stage::Coming | Stage::HandingOver | Stage::Baking)),
+        "an exchange in this stage has no bound, or one that is over has"
+    );
+    if exchange == Some(Stage::Leaving) {
+        prop_assert!(aside, "an exchange waits for nobody");
     }
     Ok(())
 }
@@ -183,7 +222,10 @@ fn shaken(rules: Rules, shakes: Vec<(Shake, f64)>) -> Result<World, TestCaseErro
     let mut world = World::new(rules);
     for (shake, dice) in shakes {
         world.dice = dice;
-        let Some(event) = event(&mut world, shake) else { continue };
+        let Some(event) = event(&mut world, shake) else {
+            check(&world)?;
+            continue;
+        };
         let before = world.slot.clone();
         let stale = subject(event).is_some_and(|id| !world.alive.contains(&id));
         let effects = world.step(event);
@@ -191,7 +233,8 @@ fn shaken(rules: Rules, shakes: Vec<(Shake, f64)>) -> Result<World, TestCaseErro
             prop_assert!(effects.is_empty(), "{:?} led to {:?}", event, effects);
             prop_assert_eq!(&before, &world.slot, "news of one that is gone changed something");
         }
-        let forgiving = matches!(event, Event::Start | Event::Restart | Event::Due(_));
+        let exchanged = world.slot.generation() != before.generation();
+        let forgiving = exchanged || matches!(event, Event::Start | Event::Restart | Event::Due(_));
         prop_assert!(forgiving || world.slot.failures() >= before.failures());
         check(&world)?;
     }
@@ -233,6 +276,12 @@ proptest! {
         world.step(Event::Needs(Needs::Met));
         world.step(Event::Pause(false));
         world.step(Event::Start);
+        while let Some((_, _, to)) = world.slot.exchange() {
+            world.step(Event::Recall(to));
+            for id in world.slot.those(Instance::is_leaving) {
+                world.exit(id, Exit::Failure);
+            }
+        }
         for id in world.slot.those(Instance::is_leaving) {
             world.exit(id, Exit::Failure);
         }

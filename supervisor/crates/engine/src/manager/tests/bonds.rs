@@ -60,6 +60,7 @@ async fn told(events: &mut Events, plugin: &str, wanted: &str) {
             EventKind::Died(_)
             | EventKind::Denied(_)
             | EventKind::Fenced
+            | EventKind::Swap(_)
             | EventKind::Mustered(_) => continue,
         };
         if &*event.plugin == plugin && what == wanted {

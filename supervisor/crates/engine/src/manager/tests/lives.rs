@@ -259,6 +259,7 @@ async fn what_happens_is_told_in_order() {
             | EventKind::DependencyBack(_)
             | EventKind::GroupQuarantined { .. }) => format!("{other:?}"),
             EventKind::Mustered(_) => "mustered".to_owned(),
+            EventKind::Swap(_) => "swap".to_owned(),
             EventKind::Denied(_) => "denied".to_owned(),
         });
     }

@@ -250,9 +250,12 @@ impl Plug {
 
     /// Whether somebody answers, for an exchange that has to say for how long nobody did.
     pub(super) fn light(&mut self, lit: bool) {
-        let Some((_, _, to)) = self.slot.exchange() else { return };
-        if let Some(followed) = self.exchanges.get_mut(&to) {
-            followed.lit(lit);
+        let current = self.slot.exchange().map(|(_, _, to)| to);
+        for (to, followed) in &mut self.exchanges {
+            // One that is over by now ends with the first answer.
+            if lit || Some(*to) == current {
+                followed.lit(lit);
+            }
         }
     }
 

@@ -11,6 +11,7 @@ mod lives;
 mod outcomes;
 mod questions;
 mod streams;
+mod swap;
 
 use std::{path::Path, sync::Arc};
 

@@ -15,6 +15,61 @@ from tests.process import Process
 from tests.test_calls import refused
 
 
+class State(unittest.TestCase):
+    def plugin(self, count: int, version: int = 1) -> Plugin:
+        plugin = Plugin("test", "1.0.0")
+        kept = {"count": count}
+
+        @plugin.snapshot(version=version)
+        def snapshot() -> dict[str, int]:
+            return kept
+
+        @plugin.restore
+        def restore(state: dict[str, int]) -> None:
+            kept.update(state)
+
+        @plugin.method
+        def count_() -> int:
+            return kept["count"]
+
+        return plugin
+
+    def test_what_one_gives_the_next_takes(self):
+        with Host(self.plugin(41)) as host:
+            self.assertIn("snapshot", host.hello["features"])
+            given = host._start("plugin/snapshot", None).result()
+        self.assertEqual(given, {"stateVersion": 1, "state": {"count": 41}})
+        with Host(self.plugin(0)) as host:
+            self.assertIsNone(host._start("plugin/restore", given).result())
+            self.assertEqual(host.call("count_"), 41)
+
+    def test_state_of_another_version_is_refused(self):
+        with Host(self.plugin(5, version=2)) as host:
+            given = {"stateVersion": 1, "state": {"count": 41}}
+            error = refused(self, host._start("plugin/restore", given).result)
+            self.assertEqual(error.code, -32602)
+            self.assertIn("version 1, and only 2 is known", str(error))
+            self.assertEqual(host.call("count_"), 5)
+
+    def test_unless_the_plugin_can_read_it(self):
+        plugin, read = Plugin("test", "1.0.0"), []
+        plugin.snapshot(version=2)(lambda: None)
+
+        @plugin.restore
+        async def restore(state: object, version: int) -> None:
+            read.append((state, version))
+
+        with Host(plugin) as host:
+            host._start("plugin/restore", {"stateVersion": 1, "state": [3]}).result()
+        self.assertEqual(read, [([3], 1)])
+
+    def test_a_plugin_without_state_is_not_to_be_asked(self):
+        with Host(Plugin("test", "1.0.0")) as host:
+            self.assertNotIn("snapshot", host.hello["features"])
+            error = refused(self, host._start("plugin/snapshot", None).result)
+            self.assertEqual(error.code, -32601)
+
+
 class Health(unittest.TestCase):
     def asked(self, *hooks: Any) -> Any:
         plugin = Plugin("test", "1.0.0")

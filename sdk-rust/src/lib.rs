@@ -41,6 +41,7 @@ mod plugin;
 mod progress;
 mod request;
 mod session;
+mod state;
 mod stream;
 mod table;
 mod task;
@@ -59,6 +60,7 @@ pub use plugin::{Health, Plugin};
 pub use progress::Progress;
 pub use request::Request;
 pub use serde_json::{Value, json};
+pub use state::State;
 /// What [`Plugin::run`] returns, for `main` to return.
 pub use std::process::ExitCode;
 pub use stream::{ByteStream, Stream};

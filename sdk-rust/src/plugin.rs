@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::method::{Handler, Method};
 use crate::session::Session;
+use crate::state::{Keeper, State};
 use crate::task::Work;
 use plugbay_protocol::method::is_reserved;
 use serde::Serialize;
@@ -49,6 +50,7 @@ pub struct Plugin {
     pub(crate) on_stop: Vec<Hook>,
     pub(crate) on_drain: Vec<Hook>,
     pub(crate) on_health: Vec<HealthHook>,
+    pub(crate) state: Option<Box<dyn Keeper>>,
     pub(crate) executor: Option<Executor>,
     pub(crate) threads: usize,
     /// What is wrong with it.
@@ -78,6 +80,7 @@ impl Plugin {
             on_stop: Vec::new(),
             on_drain: Vec::new(),
             on_health: Vec::new(),
+            state: None,
             executor: None,
             threads: THREADS,
             faults: Vec::new(),
@@ -185,6 +188,13 @@ impl Plugin {
         hook: impl Fn(&Context) -> Result<Health> + Send + Sync + 'static,
     ) -> Self {
         self.on_health.push(Box::new(hook));
+        self
+    }
+
+    /// Gives its state to the next version of this plugin, and takes that of the one before it. What
+    /// the methods use is usually the same thing, in an `Arc`.
+    pub fn state(mut self, state: impl State + 'static) -> Self {
+        self.state = Some(Box::new(state));
         self
     }
 

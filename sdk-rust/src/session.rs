@@ -222,6 +222,12 @@ impl Session {
             {
                 return self.tell_health(id.into_owned());
             }
+            (method::PLUGIN_SNAPSHOT, Phase::Open) if self.plugin.state.is_some() => {
+                return Self::give_state(id.into_owned());
+            }
+            (method::PLUGIN_RESTORE, Phase::Open) if self.plugin.state.is_some() => {
+                return Self::take_state(id.into_owned(), params);
+            }
             (name, Phase::Leaving | Phase::Draining)
                 if name == method::SHUTDOWN || !method::is_reserved(name) =>
             {

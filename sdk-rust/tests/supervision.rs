@@ -5,8 +5,78 @@
     reason = "an integration test's helpers are not `in tests` for clippy"
 )]
 
-use plugbay_sdk::{Code, Context, Error, Health, Plugin, Result, Value, json, testing::Host};
-use std::sync::{Mutex, PoisonError, mpsc};
+use plugbay_sdk::{
+    Code, Context, Error, Health, Plugin, Result, State, Value, json, testing::Host,
+};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+
+/// A number that outlives its plugin, in this shape or another.
+struct Count<const SHAPE: u64>(Arc<Mutex<u64>>);
+
+impl<const SHAPE: u64> State for Count<SHAPE> {
+    const VERSION: u64 = SHAPE;
+    type Snapshot = u64;
+
+    fn snapshot(&self) -> Result<u64> {
+        match *self.0.lock().unwrap() {
+            13 => Err(Error::failed("not now")),
+            count => Ok(count),
+        }
+    }
+
+    fn restore(&self, count: u64) -> Result<()> {
+        *self.0.lock().unwrap() = count;
+        Ok(())
+    }
+
+    fn convert(&self, version: u64, snapshot: Value) -> Result<u64> {
+        match (SHAPE, version, snapshot) {
+            (3, 2, Value::String(count)) => Ok(count.parse().unwrap()),
+            _ => Err(Error::invalid_params("never seen")),
+        }
+    }
+}
+
+fn counting<const SHAPE: u64>(count: u64) -> (Host, Arc<Mutex<u64>>) {
+    let count = Arc::new(Mutex::new(count));
+    let state = Count::<SHAPE>(count.clone());
+    (Host::new(Plugin::new("p", "1.0.0").state(state)), count)
+}
+
+#[test]
+fn what_one_version_gives_the_next_takes() {
+    let (old, _) = counting::<1>(41);
+    assert!(old.hello().unwrap().features.contains("snapshot"));
+    let given: Value = old.call("plugin/snapshot", &()).unwrap();
+    assert_eq!(given, json!({"stateVersion": 1, "state": 41}));
+    let (new, count) = counting::<1>(0);
+    new.call::<Value>("plugin/restore", &given).unwrap();
+    assert_eq!(*count.lock().unwrap(), 41);
+}
+
+#[test]
+fn state_of_another_shape_is_converted_or_refused() {
+    let (new, count) = counting::<3>(7);
+    let given = json!({"stateVersion": 2, "state": "41"});
+    new.call::<Value>("plugin/restore", &given).unwrap();
+    assert_eq!(*count.lock().unwrap(), 41);
+    for bad in [json!({"stateVersion": 1, "state": 9}), json!({"state": 9}), json!({})] {
+        let error = new.call::<Value>("plugin/restore", &bad).unwrap_err();
+        assert_eq!(error.known_code(), Some(Code::InvalidParams), "{bad}");
+    }
+    assert_eq!(*count.lock().unwrap(), 41, "what is refused changes nothing");
+}
+
+#[test]
+fn a_plugin_may_be_unable_to_give_its_state() {
+    let (old, _) = counting::<1>(13);
+    let error = old.call::<Value>("plugin/snapshot", &()).unwrap_err();
+    assert!(error.message().contains("not now"), "{error}");
+    let host = Host::new(Plugin::new("p", "1.0.0"));
+    assert!(!host.hello().unwrap().features.contains("snapshot"));
+    let error = host.call::<Value>("plugin/snapshot", &()).unwrap_err();
+    assert_eq!(error.known_code(), Some(Code::MethodNotFound));
+}
 
 fn asked(hook: impl Fn(&Context) -> Result<Health> + Send + Sync + 'static) -> Value {
     let host = Host::new(Plugin::new("p", "1.0.0").on_health(|_| Ok(Health::Ok)).on_health(hook));

@@ -23,18 +23,23 @@ _CO_ASYNC: Final = 0x80 | 0x200  # a coroutine, or an asynchronous generator
 class Method:
     """A function of the plugin, and what was learned of it when it was registered."""
 
-    __slots__ = ("context", "function", "is_async", "name", "place", "slow")
+    __slots__ = ("context", "function", "is_async", "name", "names", "place", "slow")
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         """Look at ``function``, without importing ``inspect`` if it is a plain one."""
         self.name = name
         self.function = function
         names, positional = _parameters(function)
+        self.names = names
         self.context = _context_parameter(names)
         #: Where the context stands among arguments given by position.
         self.place = positional.index(self.context) if self.context in positional else None
         self.is_async = _is_async(function)
         self.slow = 0  # how many of its last calls were, see `_crew`
+
+    def takes(self, name: str) -> bool:
+        """Whether the function has a parameter of this name."""
+        return name in self.names
 
     def invoke(self, params: dict[str, Any] | list[Any] | None, context: Context | None) -> Any:
         """Call the function; parameters that do not fit are the caller's mistake."""

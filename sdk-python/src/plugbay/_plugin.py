@@ -9,6 +9,7 @@ import sys
 from plugbay._call import Method
 from plugbay._channel import RPC_FD, claim
 from plugbay._context import Log
+from plugbay._errors import InvalidParams
 from plugbay._session import Session
 
 TYPE_CHECKING = False
@@ -58,6 +59,9 @@ class Plugin:
         self._stop_hooks: list[Method] = []
         self._drain_hooks: list[Method] = []
         self._health_hooks: list[Method] = []
+        self._snapshot: Method | None = None
+        self._restore: Method | None = None
+        self._state_version = 1
         self._session: Session | None = None
         self._log = Log(self._log_line)
 
@@ -111,6 +115,30 @@ class Plugin:
         """
         self._health_hooks.append(self._hook(hook))
         return hook
+
+    def snapshot(self, given: Any = None, /, *, version: int = 1) -> Any:
+        """Have the state that the next version of this plugin is to begin with.
+
+        ``@plugin.snapshot`` or ``@plugin.snapshot(version=2)``: what the function
+        returns is given to the ``restore`` of the successor. No call runs
+        meanwhile; afterwards either it or this process goes on.
+        """
+
+        def taken(function: Handler) -> Handler:
+            self._snapshot = self._hook(function)
+            self._state_version = version
+            return function
+
+        return taken if given is None else taken(given)
+
+    def restore(self, function: Handler) -> Handler:
+        """Take the state of the version before this one, before the first call.
+
+        State of another version than ``snapshot`` gives is refused, unless the
+        function has a parameter ``version``, which tells it which one it is.
+        """
+        self._restore = self._hook(function)
+        return function
 
     @property
     def config(self) -> Any:
@@ -185,6 +213,31 @@ class Plugin:
             return {"status": "failing", "message": f"{type(error).__name__}: {error}"}
         told = "; ".join(str(text) for text in said if text)
         return {"status": "degraded", "message": told} if told else {"status": "ok"}
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether it gives its state to a successor, and takes that of one before it."""
+        return self._snapshot is not None and self._restore is not None
+
+    def give_state(self, context: Context, finish: Callable[[Any], Any]) -> dict[str, Any]:
+        """Take a snapshot; called by the session."""
+        (state,) = _run_hooks([self._snapshot] if self._snapshot else [], context, finish)
+        return {"stateVersion": self._state_version, "state": state}
+
+    def take_state(
+        self, version: int, state: Any, context: Context, finish: Callable[[Any], Any]
+    ) -> None:
+        """Restore a snapshot; called by the session."""
+        if self._restore is None:
+            return
+        tells = self._restore.takes("version")
+        if version != self._state_version and not tells:
+            said = f"the state has version {version}, and only {self._state_version} is known here"
+            raise InvalidParams(said)
+        listed = [state, version] if tells else [state]
+        result = self._restore.invoke(listed, context)
+        if self._restore.is_async:
+            finish(result)
 
     def stopped(self, finish: Callable[[Any], Any]) -> None:
         """Run the stop hooks; called by the session."""

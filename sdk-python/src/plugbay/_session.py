@@ -390,6 +390,10 @@ class Session:
             return self._begin_own(name, self._drain, id_, params)
         elif name == "plugin/health" and self._plugin.tells_health and self._state != "new":
             self._crew.run_beside(self._begin_own(name, self._health, id_, None))
+        elif name == "plugin/snapshot" and self._plugin.hands_over and self._state == "open":
+            return self._begin_own(name, self._snapshot, id_, None)
+        elif name == "plugin/restore" and self._plugin.hands_over and self._state == "open":
+            return self._begin_own(name, self._restore, id_, params)
         else:
             self._refuse(id_, _refusal.unserved(name, self._state))
         return None
@@ -587,12 +591,17 @@ class Session:
         self._state = "open"
         return {
             "version": max(common),
-            "features": [*FEATURES, "health"] if self._plugin.tells_health else FEATURES,
+            "features": self._features(),
             "plugin": {"name": self._plugin.name, "version": self._plugin.version},
             "methods": list(self._plugin.methods),
             "subscribes": [],
             "publishes": [],
         }
+
+    def _features(self) -> list[str]:
+        health = ["health"] if self._plugin.tells_health else []
+        snapshot = ["snapshot"] if self._plugin.hands_over else []
+        return [*FEATURES, *health, *snapshot]
 
     def _shutdown(self) -> None:
         """Answer once every other call is answered."""
@@ -610,6 +619,15 @@ class Session:
         self._drained.append(ticket)
         self.settle_drained()
         self._crew.wait(ticket, read=False)
+
+    def _snapshot(self, ctx: Context) -> dict[str, Any]:
+        return self._plugin.give_state(ctx, self._finish)
+
+    def _restore(self, ctx: Context, **given: Any) -> None:
+        version, state = given.get("stateVersion"), given.get("state")
+        if type(version) is not int:
+            raise PluginError(_errors.INVALID_PARAMS, "`stateVersion` is missing")
+        self._plugin.take_state(version, state, ctx, self._finish)
 
     def _health(self, ctx: Context) -> dict[str, Any]:
         return self._plugin.health(ctx, self._finish)

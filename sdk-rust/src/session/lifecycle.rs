@@ -123,6 +123,7 @@ impl Session {
             features: FEATURES
                 .into_iter()
                 .chain((!plugin.on_health.is_empty()).then_some(feature::HEALTH))
+                .chain(plugin.state.is_some().then_some(feature::SNAPSHOT))
                 .collect(),
             plugin: Peer { name: plugin.name.clone(), version: plugin.version.clone() },
             methods: plugin.methods.keys().cloned().collect(),
@@ -154,6 +155,42 @@ impl Session {
     /// No call is left, and the successor may go on.
     pub(super) fn drained(self: &Arc<Self>, id: &Id<'_>) {
         self.answer(id, &());
+    }
+
+    /// Gives the plugin's state for the version that is to take over.
+    pub(super) fn give_state(id: Id<'static>) -> Step<Self> {
+        Step::Job(Job::Own(Box::new(move |session| {
+            let Some(state) = &session.plugin.state else { return };
+            match guarded(|| state.give()).flatten() {
+                Ok(given) => {
+                    session.answer(&id, &json!({"stateVersion": state.version(), "state": given}));
+                }
+                Err(error) => session.refuse(Some(&id), error.object()),
+            }
+            session.flush();
+        })))
+    }
+
+    /// Takes the state of the version before this one.
+    pub(super) fn take_state(id: Id<'static>, params: Option<&RawValue>) -> Step<Self> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Given {
+            state_version: u64,
+            state: Box<RawValue>,
+        }
+        let given = params::read::<Given>(params.map(RawValue::get));
+        Step::Job(Job::Own(Box::new(move |session| {
+            let Some(state) = &session.plugin.state else { return };
+            let taken = given.and_then(|Given { state_version, state: given }| {
+                guarded(|| state.take(state_version, &given)).flatten()
+            });
+            match taken {
+                Ok(()) => session.answer(&id, &()),
+                Err(error) => session.refuse(Some(&id), error.object()),
+            }
+            session.flush();
+        })))
     }
 
     /// Says how the plugin is, from a thread that has nothing else to do.

@@ -190,7 +190,12 @@ async fn a_version_that_does_not_come_up_leaves_the_old_one_answering_and_says_w
     let (_kept, package) = next_version("");
     let mut swap = host.swap("p", package).send().await.unwrap();
     let error = swap.switched().await.unwrap_err();
-    assert!(error.to_string().contains("1.0.0 → 2.0.0: aborted (exited before its hello: exited with code 7"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("1.0.0 → 2.0.0: aborted (exited before its hello: exited with code 7"),
+        "{error}"
+    );
     assert_eq!(ask(&host, "who").await, 1);
     assert_eq!(host.plugin("p").await.unwrap().failures, 0, "that is not the old one's failure");
 }

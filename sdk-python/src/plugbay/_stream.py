@@ -354,8 +354,10 @@ class Streams:
             self._dropped(self._outgoing.pop(id_))
 
     def _dropped(self, sink: Sink) -> None:
-        """End a stream, and with the last one of its result the call."""
-        sink.finish()
+        """End a stream, and with the last one of its result the call.
+
+        The call first: who pours out the stream is to know why it ended.
+        """
         call = sink.call
         if (
             call is not None
@@ -363,6 +365,7 @@ class Streams:
             and not any(other.call is call for other in list(self._outgoing.values()))
         ):
             call.cancel()
+        sink.finish()
 
     def forget(self, stream: Stream) -> None:
         """Ignore what still comes about a stream."""

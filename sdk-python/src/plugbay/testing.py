@@ -227,7 +227,9 @@ class Host:
         """Read and answer what the plugin sends until ``enough()``."""
         while not enough():
             self._feed()
-            self._take(self.receive())
+            # What is fed may itself have had to wait for what comes, and read it.
+            if not enough():
+                self._take(self.receive())
 
     # What the streams ask of us.
 

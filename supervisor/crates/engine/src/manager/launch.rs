@@ -34,8 +34,14 @@ use crate::{
 };
 
 /// The features of the protocol that this engine has.
-const FEATURES: [&str; 5] =
-    [feature::CANCEL, feature::PROGRESS, feature::PING, feature::HEALTH, feature::STREAMS];
+const FEATURES: [&str; 6] = [
+    feature::CANCEL,
+    feature::PROGRESS,
+    feature::PING,
+    feature::HEALTH,
+    feature::STREAMS,
+    feature::SNAPSHOT,
+];
 
 /// What all plugins of a host share.
 #[derive(Debug)]

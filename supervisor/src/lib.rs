@@ -81,7 +81,7 @@ pub use plugbay_engine::{
     ErrorObject, Event, EventKind, Events, FileGrant, Fix, Generation, Grade, Hit, Hold, Holder,
     Host, HostBuilder, InFlight, InstanceId, InstanceStatus, Items, Level, Limit, LogLevel,
     LogRecord, LogSource, Muster, Next, Package, PluginStatus, Progress, Protection, Reply,
-    Skipped, StartError, Stay, StoreStatus, StreamKind, Tally, Upload, UploadError, Usage,
-    lifecycle, load, store,
+    Skipped, StartError, Stay, StoreStatus, StreamKind, Swap, SwapBuilder, SwapError, SwapStatus,
+    SwapStep, SwapStrategy, SwapVerdict, Tally, Upload, UploadError, Usage, lifecycle, load, store,
 };
 pub use plugbay_keeper::run_if_asked as init;

@@ -19,7 +19,10 @@ mod manager;
 mod plugin;
 
 pub use error::{CallError, CallErrorKind, ControlError, Deadline, StartError};
-pub use lifecycle::identity::{Generation, InstanceId};
+pub use lifecycle::{
+    identity::{Generation, InstanceId},
+    slot::SwapStrategy,
+};
 pub use log::{LogRecord, LogSource};
 pub use manager::{
     CallBuilder, CallMetadata, CallReport, Caller, Counts, Event, EventKind, Events, Group, Host,

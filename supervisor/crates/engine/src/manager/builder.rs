@@ -24,6 +24,7 @@ use super::{
     errand::Waiting,
     event,
     history::History,
+    hold::Hold,
     host::{Host, News},
     launch::Kitchen,
     ledger::{Ledger, Share},
@@ -362,6 +363,7 @@ impl HostBuilder {
             ledger: ledger.clone(),
             share: Share::new(clock::now()),
             waiting,
+            hold: Hold::default(),
             used: Used::new(clock::now()),
         };
         Plug::new(Arc::new(entry), edition, slot, sender, unresolved.or(unfit))

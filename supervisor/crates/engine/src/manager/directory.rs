@@ -21,6 +21,7 @@ use super::{
     edition::Edition,
     errand::Waiting,
     history::History,
+    hold::Hold,
     ledger::{Ledger, Share},
     mould::Mould,
     service::Methods,
@@ -99,6 +100,8 @@ pub(crate) struct Entry {
     /// What of its calls goes into the ledger.
     pub(crate) share: Share,
     pub(crate) waiting: Waiting,
+    /// Notices that wait while nobody takes them.
+    pub(crate) hold: Hold,
     pub(crate) used: Used,
 }
 

@@ -15,6 +15,7 @@ use super::{
     directory::{Command, Directory, Entry, Route, Wish},
     errand::{Errand, down},
     event::{Event, Events},
+    hold::Kept,
     ledger::{Ledger, StoreStatus},
     report::CallReport,
     status::{Missing, Muster, PluginStatus, Readiness},
@@ -105,7 +106,8 @@ impl Host {
         CallBuilder::new(&self.inner.directory, plugin, method)
     }
 
-    /// Sends a notification to a plugin that is up. There is no answer, and no waiting.
+    /// Sends a notification to a plugin that is up. There is no answer, and no waiting. While one
+    /// version hands over to another, a thousand of them are kept, and go to whoever answers next.
     ///
     /// # Errors
     /// When the plugin is unknown or not up, or does not read.
@@ -116,10 +118,22 @@ impl Host {
         params: &(impl Serialize + ?Sized),
     ) -> Result<(), CallError> {
         let entry = self.inner.directory.find(plugin, method)?;
-        let route = entry.route.borrow().clone();
         let fail = |kind| CallError::new(plugin, method, kind);
-        let Some(session) = route.pick(&[]) else { return Err(fail(down(&route))) };
         entry.used.note(clock::now());
+        let mut route = entry.route.borrow().clone();
+        if route.pick(&[]).is_none() {
+            let params = written(plugin, method, params)?;
+            match entry.hold.keep(method, &params) {
+                Kept::Yes => return Ok(()),
+                Kept::Full => {
+                    let what = "as many notices wait for another version as may";
+                    return Err(fail(CallErrorKind::Overloaded { what }));
+                }
+                // Somebody may have come up this very moment.
+                Kept::Closed => route = entry.route.borrow().clone(),
+            }
+        }
+        let Some(session) = route.pick(&[]) else { return Err(fail(down(&route))) };
         session.notify(method, params).map_err(|failure| {
             fail(match failure {
                 Failure::Overloaded(what) => CallErrorKind::Overloaded { what },

@@ -21,6 +21,7 @@ mod event;
 mod exchange;
 mod handover;
 mod history;
+mod hold;
 mod host;
 mod launch;
 mod ledger;

@@ -9,6 +9,7 @@ use std::{
 use plugbay_manifest::StartMode;
 use plugbay_protocol::handshake::Hello;
 use plugbay_sandbox::{Enforcement, Tally};
+use serde_json::value::RawValue;
 use tokio::sync::{mpsc, watch};
 
 use super::{
@@ -268,20 +269,36 @@ impl Plug {
         let edition = self.edition().clone();
         self.edition = edition.clone();
         self.light(!sessions.is_empty());
-        self.route.send_if_modified(|route| {
-            let same = route.leads_to(&sessions, &standby)
-                && Arc::ptr_eq(&route.edition, &edition);
-            if same && route.state == state && route.newest == newest && route.reason == why {
-                return false;
-            }
-            if !same {
-                (route.sessions, route.standby) = (sessions.into(), standby.into());
-            }
-            route.edition = edition;
-            route.hello = hello.or(route.hello.take());
-            (route.state, route.newest, route.reason) = (state, newest, why);
-            true
-        });
+        let hold = self.slot.holds_back();
+        if hold {
+            self.entry.hold.open();
+        }
+        let first = sessions.first().cloned();
+        let show = || {
+            self.route.send_if_modified(|route| {
+                let same =
+                    route.leads_to(&sessions, &standby) && Arc::ptr_eq(&route.edition, &edition);
+                if same && route.state == state && route.newest == newest && route.reason == why {
+                    return false;
+                }
+                if !same {
+                    (route.sessions, route.standby) = (sessions.into(), standby.into());
+                }
+                route.edition = edition;
+                route.hello = hello.or(route.hello.take());
+                (route.state, route.newest, route.reason) = (state, newest, why);
+                true
+            });
+        };
+        if hold {
+            show();
+        } else {
+            // One that takes no more has more important things to complain of.
+            let take = |method: &str, params: &RawValue| {
+                first.iter().for_each(|session| drop(session.notify(method, params)));
+            };
+            self.entry.hold.close(take, show);
+        }
     }
 
     /// Those of a role that can take calls, unless none is to.

@@ -155,6 +155,12 @@ impl Slot {
         self.stage() == Some(Stage::HandingOver)
     }
 
+    /// Whether nobody takes calls on account of an exchange, and somebody soon will.
+    #[must_use]
+    pub fn holds_back(&self) -> bool {
+        self.is_handing_over() || (self.is_held_back() && self.serving() == 0)
+    }
+
     /// Exchanges the generation. One that is under way is given up if it has not switched, and kept
     /// if it has; of several that wait, the last one counts.
     pub fn swap(&mut self, change: Change) -> Vec<Effect> {

@@ -270,6 +270,50 @@ async fn calls_wait_while_an_exclusive_plugin_is_exchanged() {
 }
 
 #[tokio::test]
+async fn notices_wait_in_order_for_whoever_answers_next() {
+    let (heard, mut hear) = tokio::sync::mpsc::unbounded_channel();
+    let stage = Stage::new(move |mut fake| {
+        let heard = heard.clone();
+        async move {
+            fake.greet("p", &[]).await;
+            while let Some(message) = fake.recv().await {
+                match message["method"].as_str() {
+                    Some("exit") => break,
+                    Some("note") => {
+                        heard
+                            .send((fake.number, message["params"]["n"].as_u64().unwrap()))
+                            .unwrap();
+                    }
+                    Some(_) if message.get("id").is_some() => {
+                        fake.answer(&message, Value::Null).await;
+                    }
+                    Some(_) | None => {}
+                }
+            }
+            Cause::Code(0)
+        }
+    });
+    let host = host(&stage).await;
+    host.settled().await;
+    host.notify("p", "note", &json!({"n": 0})).unwrap();
+    let (_kept, package) = next_version("");
+    let swap = host.swap("p", package).strategy(SwapStrategy::Exclusive);
+    let mut swap = swap.bake(Duration::ZERO).send().await.unwrap();
+    for number in 1..=100 {
+        host.notify("p", "note", &json!({"n": number})).unwrap();
+    }
+    swap.switched().await.unwrap();
+    host.notify("p", "note", &json!({"n": 101})).unwrap();
+    let mut all = Vec::new();
+    while all.len() < 102 {
+        all.push(time::timeout(PATIENCE, hear.recv()).await.unwrap().unwrap());
+    }
+    let expected: Vec<_> =
+        (0..=101).map(|number| (if number == 0 { 1 } else { 2 }, number)).collect();
+    assert_eq!(all, expected);
+}
+
+#[tokio::test]
 async fn a_version_that_lacks_methods_is_refused_unless_forced() {
     let methods = "[methods.who]\n[methods.crash]\n[methods.count]\n[methods.hang]\n";
     let host = host_of(&counting(second(Fate::Forgets)), methods, |builder| builder).await;

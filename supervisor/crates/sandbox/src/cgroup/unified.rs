@@ -3,7 +3,10 @@
 
 use std::{
     fs, io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::FileExt as _,
+    },
     path::{Path, PathBuf},
 };
 
@@ -130,8 +133,10 @@ impl Cgroup {
     pub(super) fn empty(&self, rounds: u32) {
         let Ok(events) = fs::File::open(self.directory.0.join("cgroup.events")) else { return };
         for _ in 0..rounds {
-            // Reading arms the notification for the next change.
-            let text = self.directory.read("cgroup.events").unwrap_or_default();
+            // Reading arms the notification for the next change, but only of the file that is read.
+            let mut text = [0; 256];
+            let count = events.read_at(&mut text, 0).unwrap_or(0);
+            let text = String::from_utf8_lossy(text.get(..count).unwrap_or_default());
             if text.lines().any(|line| line == "populated 0") || self.kill().is_err() {
                 return;
             }

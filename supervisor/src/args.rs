@@ -282,6 +282,7 @@ pub(crate) struct Check {
     plugbay doctor\n  \
     plugbay doctor --json | jq '.layers[] | select(.status != \"enforced\")'\n  \
     plugbay doctor --attack --only 1,13\n  \
+    plugbay doctor --attack --layers\n  \
     plugbay doctor --attack --json | jq '.attacks[] | select(.outcome == \"absent\")'")]
 pub(crate) struct Doctor {
     /// Let every attack of the catalogue loose, and show what stopped it
@@ -295,6 +296,10 @@ pub(crate) struct Doctor {
     /// How the attacker is started
     #[arg(long, value_enum, default_value_t, requires = "attack")]
     pub(crate) door: Door,
+
+    /// Show of each layer what it is good for: an attack that fails with it and comes through without
+    #[arg(long, requires = "attack", conflicts_with_all = ["only", "door"])]
+    pub(crate) layers: bool,
 
     /// Print one JSON document
     #[arg(long)]

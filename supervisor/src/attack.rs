@@ -14,6 +14,7 @@ pub(crate) mod door;
 mod ground;
 mod judge;
 mod keeper;
+pub(crate) mod layer;
 mod offer;
 mod probe;
 pub(crate) mod row;

@@ -5,7 +5,7 @@
 use std::{fs, path::Path};
 
 use plugbay_sandbox::Layer;
-use plugbay_tests::{Offer, Setting, command, is_root, requires};
+use plugbay_tests::{Offer, Setting, TestEnv, command, is_root, requires};
 use serde_json::Value;
 
 /// By which door the attackers come in.
@@ -19,27 +19,65 @@ fn hold(setting: Setting, door: &str) {
     }
     let env = crate::env();
     require_layers(&Offer::of(env.binaries(), setting), setting);
+    let mut words = vec!["--door".to_owned(), door.to_owned()];
+    if let Some(only) = std::env::var_os("ATTACKS") {
+        words.extend(["--only".to_owned(), only.into_string().unwrap()]);
+    }
+    let report = doctor(&env, setting, &words);
+    let name = format!("escapes, {}, by {door}", setting.name());
+    judge(&name, &table(&name, setting, &report));
+}
+
+/// What the doctor tells in a setting; it must leave nothing in the file system.
+fn doctor(env: &TestEnv, setting: Setting, words: &[String]) -> Value {
     let temporary = env.directory("tmp", setting.uid());
     let mut doctor = command(&env.binaries().path("rung"));
     doctor.args(setting.rung_options()).arg("--").arg(env.binaries().path("plugbay"));
-    doctor.args(["plugbay", "doctor", "--attack", "--json", "--door", door]);
-    if let Some(only) = std::env::var_os("ATTACKS") {
-        doctor.arg("--only").arg(only);
-    }
+    doctor.args(["plugbay", "doctor", "--attack", "--json"]).args(words);
     doctor.env("TMPDIR", &temporary).env("PATH", "/usr/local/bin:/usr/bin:/bin");
     let output = doctor.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let report: Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{}: {error}: {said}", setting.name()));
-    let name = format!("escapes, {}, by {door}", setting.name());
-    let table = table(&name, &report);
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "files are left");
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{}: {error}: {said}", setting.name()))
+}
+
+/// Prints and keeps a table; no line of it may begin with `NOT`.
+fn judge(name: &str, table: &str) {
     println!("{table}");
     let to = format!("{}.txt", name.replace([',', ' '], "-"));
-    fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join(to), &table).unwrap();
+    fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join(to), table).unwrap();
     let wrong: Vec<&str> = table.lines().filter(|line| line.starts_with("NOT")).collect();
     assert!(wrong.is_empty(), "{} rows do not hold ({name}):\n{}", wrong.len(), wrong.join("\n"));
-    assert!(output.status.success(), "{}: {said}", output.status);
-    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "files are left");
+}
+
+/// Leaves out one layer after the other in a setting: what it alone held off must come through.
+fn weigh(setting: Setting, missing: &[&str]) {
+    if !setting.is_possible() {
+        println!("skipped ({}): the tests do not run as root", setting.name());
+        return;
+    }
+    let env = crate::env();
+    let report = doctor(&env, setting, &["--layers".to_owned()]);
+    let name = format!("layers, {}", setting.name());
+    let mut table = format!("{name}\n");
+    for layer in report["layers"].as_array().unwrap() {
+        let word = |key: &str| layer[key].as_str().unwrap_or_default().to_owned();
+        let known = missing.contains(&layer["layer"].as_str().unwrap());
+        let mark = match layer["outcome"].as_str().unwrap() {
+            "needed" => "   ",
+            "skipped" if known || !required() => "-- ",
+            _ => "NOT",
+        };
+        let [which, title, with, without] = ["layer", "title", "with", "without"].map(word);
+        table += &format!("{mark} {which:<18} {title:<55} with: {with}  without: {without}\n");
+    }
+    judge(&name, &table);
+}
+
+/// Whether a layer that is not there is a failure.
+fn required() -> bool {
+    requires(Layer::LandlockScopes) && requires(Layer::MountNamespace)
 }
 
 /// `REQUIRE_LAYERS` says what this machine must offer where nothing was taken away on purpose.
@@ -54,14 +92,15 @@ fn require_layers(offer: &Offer, setting: Setting) {
 }
 
 /// One line for each attack; one that does not hold, or shows nothing, begins with `NOT`.
-fn table(name: &str, report: &Value) -> String {
+fn table(name: &str, setting: Setting, report: &Value) -> String {
     let mut table = format!("{name}\n");
     for row in report["attacks"].as_array().unwrap() {
         let word = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
         let mark = match row["outcome"].as_str().unwrap() {
             "held" => "   ",
             "absent" => " - ",
-            "skipped" => "-- ",
+            // Some programs and users only root can make.
+            "skipped" if !setting.as_root() => "-- ",
             _ => "NOT",
         };
         let (title, became, control) = (word("title"), word("became"), word("control"));
@@ -101,4 +140,16 @@ fn attacks_fail_through_the_command_line() {
 #[test]
 fn attacks_fail_through_the_command_line_without_root_and_namespaces() {
     hold(Setting::UserWithoutNamespaces, DOORS[1]);
+}
+
+#[test]
+fn every_layer_of_root_is_needed() {
+    // Cgroups hang on what is delegated, and in a container there may be no path to learn.
+    weigh(Setting::Root, &["user-namespace", "cgroup", "cgroup-namespace"]);
+}
+
+#[test]
+fn every_layer_of_an_ordinary_user_is_needed() {
+    let of_root = ["id-mapped-mounts", "dedicated-user", "capabilities", "no-new-privileges"];
+    weigh(Setting::User, &[&of_root[..], &["cgroup", "cgroup-namespace"]].concat());
 }

@@ -18,8 +18,8 @@ use crate::env;
 /// Whom the setuid program makes of who executes it: nobody who owns anything, so that the program does
 /// no harm in the hands of another user of this machine. (Beyond every dedicated user of a sandbox.)
 const GAINED: u32 = 0x7fff_fffd;
-/// Who attacks with it in the control.
-const NOT_ROOT: u32 = 0x7fff_fffc;
+/// A user who owns nothing but what a scene gives it: the attacker in the control of such a program.
+pub(crate) const NOT_ROOT: u32 = 0x7fff_fffc;
 
 /// A program that gives rights to whoever executes it. Only root can make one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

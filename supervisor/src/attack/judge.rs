@@ -88,7 +88,12 @@ pub(crate) fn lines(output: &str) -> Result<Vec<Line>, String> {
     parsed.collect()
 }
 
-/// Judges the attack by what it said, how it ended and what the report claims.
+/// Whether a step of an attack came through.
+pub(crate) fn came_through(ran: &Ran) -> bool {
+    lines(&ran.output).is_ok_and(|said| through(&said))
+}
+
+/// Judges the attack by what it said, how it ended, what the report claims and what was told of it.
 pub(crate) fn verdict(row: &Row, ran: &Ran, offer: &Offer) -> Result<Verdict, String> {
     let verdict = expected(row, ran, offer)?;
     told(row, ran, offer).map(|()| verdict)
@@ -111,7 +116,8 @@ fn told(row: &Row, ran: &Ran, offer: &Offer) -> Result<(), String> {
     }
 }
 
-fn expected(row: &Row, ran: &Ran, offer: &Offer) -> Result<Verdict, String> {
+/// The same, whatever was told.
+pub(crate) fn expected(row: &Row, ran: &Ran, offer: &Offer) -> Result<Verdict, String> {
     let said = lines(&ran.output)?;
     let whole = || whole(ran);
     match &row.expect {

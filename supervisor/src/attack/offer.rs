@@ -17,6 +17,9 @@ pub(crate) struct Offer {
     pub(crate) landlock: u32,
     /// Whether system calls can be filtered.
     pub(crate) seccomp: bool,
+    /// What is left out on purpose.
+    #[serde(skip)]
+    off: Vec<Layer>,
 }
 
 impl Offer {
@@ -34,11 +37,20 @@ impl Offer {
             namespaces: told("namespaces")? == 1,
             landlock: told("landlock")?,
             seccomp: told("seccomp")? == 1,
+            off: Vec::new(),
         })
+    }
+
+    /// The same with layers left out on purpose.
+    pub(crate) fn without(&self, off: &[Layer]) -> Self {
+        Self { off: off.to_vec(), ..self.clone() }
     }
 
     /// Whether a layer can be enforced whole. What every Linux has is always offered.
     pub(crate) fn has(&self, layer: Layer) -> bool {
+        if self.off.contains(&layer) {
+            return false;
+        }
         match layer {
             Layer::PidNamespace
             | Layer::MountNamespace

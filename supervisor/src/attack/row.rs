@@ -35,6 +35,17 @@ pub(crate) struct Row {
     pub(crate) excused: &'static [(&'static str, &'static str)],
     /// The rule of the filter of which a refusal must be told (rows that the catalogue marks with E).
     pub(crate) told: Option<&'static str>,
+    /// Whose sandboxes it concerns.
+    pub(crate) concerns: Concerns,
+}
+
+/// Whose sandboxes an attack concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Concerns {
+    /// Everybody's.
+    Everybody,
+    /// Root's, who gives each plugin a user of its own.
+    Root,
 }
 
 /// What must become of an attack.
@@ -88,6 +99,8 @@ pub(crate) enum Control {
     UserWith(Helper),
     /// Unsealed it ends the processes it aims at.
     EndsVictims,
+    /// Unsealed it leaves processes behind.
+    Stays,
     /// Unsealed it dies in the same way, or runs its course as well: nothing is to be stopped.
     Runs,
     /// None, and why.
@@ -112,11 +125,18 @@ impl Row {
             control: Control::Same,
             excused: &[],
             told: None,
+            concerns: Concerns::Everybody,
         }
     }
 
     pub(crate) const fn told(mut self, rule: &'static str) -> Self {
         self.told = Some(rule);
+        self
+    }
+
+    /// Only where root starts plugins.
+    pub(crate) const fn of_root(mut self) -> Self {
+        self.concerns = Concerns::Root;
         self
     }
 

@@ -17,9 +17,14 @@ use std::{
     time::Duration,
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
 use super::{
     PATIENCE,
-    ground::{Ground, Helper, mode},
+    ground::{Ground, Helper, NOT_ROOT, is_root, mode},
 };
 use crate::chaos::{
     clock::{Within, polled},
@@ -102,24 +107,7 @@ impl Scene {
     pub(crate) fn new(ground: &Ground, targets: Option<Targets>) -> io::Result<Self> {
         let count = ground.next();
         let place = ground.path().join(format!("scene-{count}"));
-        let [secret, work, outside] = ["private", "work", "outside"].map(|part| place.join(part));
-        fs::create_dir(&place)?;
-        for (directory, open) in [(&secret, 0o755), (&work, 0o777), (&outside, 0o777)] {
-            fs::create_dir(directory)?;
-            // Permissions would stop a dedicated user; the sandbox must.
-            mode(directory, open)?;
-        }
-        let secret = secret.join("secret");
-        for (path, open) in [
-            (secret.clone(), 0o644),
-            (outside.join("file"), 0o644),
-            (outside.join("open"), 0o666),
-            (outside.join("other"), 0o666),
-        ] {
-            fs::write(&path, MARKER)?;
-            mode(&path, open)?;
-        }
-        std::os::unix::fs::symlink("file", outside.join("to-file"))?;
+        let [secret, work, outside, foreign] = files(&place)?;
         let abstract_name = format!("plugbay-attack-{}-{count}", std::process::id());
         let unix = listeners(&outside.join("listener"), &abstract_name)?;
         let queue = 0x5042_0000 + (std::process::id() % 0x100) * 0x100 + count % 0x100;
@@ -146,6 +134,9 @@ impl Scene {
             ("ground", path(ground.path())),
             ("secret", path(&secret)),
             ("work", path(&work)),
+            ("foreign", path(&foreign)),
+            ("host", nix::unistd::gethostname()?.to_string_lossy().into_owned()),
+            ("cgroups", own_cgroups()),
             ("outside", path(&outside)),
             ("socket", path(&outside.join("listener"))),
             ("setuid", path(&ground.helper(Helper::Setuid))),
@@ -204,7 +195,29 @@ impl Scene {
         let received = self.datagrams.recv(&mut [0; 64]).is_ok();
         facts.push(format!("a datagram arrived: {received}"));
         facts.push(format!("the victim ended: {}", self.victim.ended(Duration::ZERO)));
+        facts.push(format!("processes of the attacker: {}", self.attackers().len()));
         Ok(facts)
+    }
+
+    /// Ends what an attacker has left running; tells whether there was anything.
+    pub(crate) fn clear(&self) -> bool {
+        let left = self.attackers();
+        for pid in &left {
+            kill(Pid::from_raw(*pid), Signal::SIGKILL).ok();
+        }
+        !left.is_empty()
+    }
+
+    /// The processes whose command lines name this place, which nothing else has heard of.
+    fn attackers(&self) -> Vec<i32> {
+        let place = self.place.to_string_lossy();
+        let names = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = names.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(|pid: &i32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(&*place)
+        })
+        .collect()
     }
 
     /// Whether the victim and the doubles are ended by what was just let loose.
@@ -212,6 +225,43 @@ impl Scene {
         let mut all = std::iter::once(&self.victim).chain(&self.doubles);
         all.all(|victim| victim.ended(PATIENCE))
     }
+}
+
+/// The files of a scene below `place`: the secret, the granted directory, what lies outside, and a granted
+/// file that another user keeps to itself.
+fn files(place: &Path) -> io::Result<[PathBuf; 4]> {
+    let [secret, work, outside] = ["private", "work", "outside"].map(|part| place.join(part));
+    fs::create_dir(place)?;
+    for (directory, open) in [(&secret, 0o755), (&work, 0o777), (&outside, 0o777)] {
+        fs::create_dir(directory)?;
+        // Permissions would stop a dedicated user; the sandbox must.
+        mode(directory, open)?;
+    }
+    let secret = secret.join("secret");
+    for (path, open) in [
+        (secret.clone(), 0o644),
+        (outside.join("file"), 0o644),
+        (outside.join("open"), 0o666),
+        (outside.join("other"), 0o666),
+    ] {
+        fs::write(&path, MARKER)?;
+        mode(&path, open)?;
+    }
+    std::os::unix::fs::symlink("file", outside.join("to-file"))?;
+    let foreign = work.join("foreign");
+    if is_root() {
+        fs::write(&foreign, MARKER)?;
+        mode(&foreign, 0o600)?;
+        std::os::unix::fs::chown(&foreign, Some(NOT_ROOT), Some(NOT_ROOT))?;
+    }
+    Ok([secret, work, outside, foreign])
+}
+
+/// Where this process stands in the host's cgroups, as far as that tells anything.
+fn own_cgroups() -> String {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let paths = own.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    paths.filter(|path| *path != "/").collect::<Vec<_>>().join(",")
 }
 
 /// Sockets of the host that nobody was granted: one in the file system, two abstract ones.

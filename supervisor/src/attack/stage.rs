@@ -16,11 +16,12 @@ use serde::Serialize;
 use super::{
     door::{self, Door, Ran, Unsealed},
     ground::{self, Ground, Helper},
-    judge::{Verdict, control, verdict},
+    judge::{Verdict, came_through, control, expected, verdict},
     keeper::{Keeper, Sealed},
+    layer::{self, Need, Shown, Weighed},
     offer::Offer,
     probe,
-    row::{Control, Row},
+    row::{Concerns, Control, Row},
     scene::{Scene, Targets, has_core},
     table_calls::HELD,
 };
@@ -93,11 +94,8 @@ impl Stage {
 
     /// Lets one attack loose, sealed and unsealed.
     pub(crate) fn play(&mut self, row: &Row) -> Played {
-        if let Control::UserWith(helper) = row.control
-            && !self.ground.helper(helper).exists()
-        {
-            let why = "only root can make the program, where the file system lets it".to_owned();
-            return Played::nothing(Outcome::Skipped, why);
+        if let Some(why) = self.impossible(row) {
+            return Played::nothing(Outcome::Skipped, why.to_owned());
         }
         let (verdict, told) = match self.attack(row) {
             Ok(attacked) => attacked,
@@ -111,6 +109,76 @@ impl Stage {
         };
         let (became, layers) = (verdict.to_string(), verdict.layers());
         Played { outcome, became, layers, control: shown.unwrap_or_else(|why| why), told }
+    }
+
+    /// Shows what a layer is good for: the attack with it and without.
+    pub(crate) fn weigh(&self, need: &Need) -> Weighed {
+        let nothing = |outcome, why: String| Weighed::of(need, outcome, why, String::new());
+        let Some(row) = need.row() else {
+            return nothing(Shown::Broken, "there is no such attack".to_owned());
+        };
+        if let Some(why) = self.impossible(row) {
+            return nothing(Shown::Skipped, why.to_owned());
+        }
+        let (ran, changes) = match self.attack_without(row, need.besides) {
+            Ok(attacked) => attacked,
+            Err(why) => return nothing(Shown::Broken, why),
+        };
+        if let Some(why) = layer::lacking(need.layer, &ran) {
+            return nothing(Shown::Skipped, why);
+        }
+        let with = match expected(row, &ran, &self.offer.without(need.besides)) {
+            Ok(verdict) if changes.is_empty() => verdict.to_string(),
+            Ok(_) => return nothing(Shown::Broken, changes.join("; ")),
+            Err(why) => return nothing(Shown::Broken, why),
+        };
+        let off = [need.besides, &[need.layer]].concat();
+        match self.attack_without(row, &off) {
+            Err(why) => Weighed::of(need, Shown::Broken, with, why),
+            Ok((_, changes)) if !changes.is_empty() => {
+                Weighed::of(need, Shown::Needed, with, changes.join("; "))
+            }
+            Ok((ran, _)) if came_through(&ran) => {
+                Weighed::of(need, Shown::Needed, with, "it came through".to_owned())
+            }
+            Ok((ran, _)) => {
+                let control = self.control(row).ok().and_then(Result::ok).unwrap_or_default();
+                let behind = layer::behind(need.layer, &ran);
+                match behind.or_else(|| control.starts_with("none").then_some(&control)) {
+                    Some(why) => Weighed::of(need, Shown::Skipped, with, why.to_owned()),
+                    None => Weighed::of(need, Shown::Broken, with, ran.output),
+                }
+            }
+        }
+    }
+
+    /// The attack with layers left out: what it said, and how the host has changed.
+    fn attack_without(&self, row: &Row, off: &[Layer]) -> Result<(Ran, Vec<String>), String> {
+        let broken = |error: io::Error| format!("the attack could not be made: {error}");
+        let targets = Targets { supervisor: self.keeper.pid(), sibling: self.sibling.pid };
+        let scene = Scene::new(&self.ground, Some(targets)).map_err(broken)?;
+        let before = scene.host().map_err(broken)?;
+        let mut spec = self.spec(row, &scene);
+        // What may come through here is not meant for the rest of the machine, nor for the sandbox's own
+        // processes, which it could only harm itself by.
+        spec.args.extend(["everybody=no".into(), "parent=no".into()]);
+        let ran = layer::run(spec, off).map_err(|why| match why {
+            Unsealed::Refused(why) => format!("it was not started: {why}"),
+            Unsealed::Broken(error) => broken(error),
+        })?;
+        let after = scene.host().map_err(broken)?;
+        scene.clear();
+        Ok((ran, changes(&before, &after)))
+    }
+
+    /// Why there is nothing here to attack with, if there is not.
+    fn impossible(&self, row: &Row) -> Option<&'static str> {
+        if row.concerns == Concerns::Root && !ground::is_root() {
+            return Some("only root gives a program a user of its own");
+        }
+        let Control::UserWith(helper) = row.control else { return None };
+        let missing = !self.ground.helper(helper).exists();
+        missing.then_some("only root can make the program, where the file system lets it")
     }
 
     fn sibling_answers(&mut self) -> bool {
@@ -135,6 +203,7 @@ impl Stage {
         };
         let answers = self.sibling_answers();
         let after = scene.host().map_err(broken)?;
+        scene.clear();
         let verdict = verdict(row, &ran, &self.offer)?;
         let allowed = matches!(verdict, Verdict::Absent { .. });
         let changes = changes(&before, &after);
@@ -190,6 +259,7 @@ impl Stage {
             | Control::UserWith(_)
             | Control::Same
             | Control::EndsVictims
+            | Control::Stays
             | Control::Runs => None,
         };
         if let Some(why) = none {
@@ -197,6 +267,11 @@ impl Stage {
         }
         let scene = Scene::new(&self.ground, None)?;
         let output = self.unsealed(row, &scene)?;
+        let stays = scene.clear();
+        if matches!(row.control, Control::Stays) {
+            let told = if stays { Ok("stays") } else { Err("nothing stayed") };
+            return Ok(told.map(str::to_owned).map_err(str::to_owned));
+        }
         if matches!(row.control, Control::EndsVictims) {
             let ended = scene.victims_end();
             let told = if ended { Ok("ends its victims") } else { Err("no victim ended") };

@@ -33,6 +33,13 @@ const SIGNALS: &[Layer] = &[Layer::LandlockScopes, Layer::PidNamespace];
 pub(crate) const FILE_ROWS: &[Row] = &[
     Row::new(1, "read a file that was not granted", "read-secret", denied(FILES, UNREAD)),
     Row::new(
+        1,
+        "read a granted file that its mode closes",
+        "read-foreign",
+        denied(&[Layer::DedicatedUser, Layer::Capabilities], &[EACCES]),
+    )
+    .of_root(),
+    Row::new(
         2,
         "reach it by /proc, dot-dot and inherited descriptors",
         "read-around",
@@ -84,6 +91,18 @@ pub(crate) const FILE_ROWS: &[Row] = &[
         "stat, readlink, chdir, watch outside",
         "look-outside",
         denied_or_reported(VIEW, UNSEEN, "can be seen by name"),
+    ),
+    Row::new(
+        8,
+        "learn the name of the host",
+        "learn-host-name",
+        denied_or_reported(&[Layer::UtsNamespace], &[ENOENT], "not isolated"),
+    ),
+    Row::new(
+        8,
+        "learn the place among the host's cgroups",
+        "learn-cgroups",
+        denied_or_reported(&[Layer::CgroupNamespace], &[ENOENT], "not isolated"),
     ),
     Row::new(9, "open by file handle", "file-handles", denied(FILTER, &[EPERM]))
         .told("file-handles")
@@ -172,6 +191,14 @@ pub(crate) const FILE_ROWS: &[Row] = &[
         Expect::Contained { step: "leave", detail: "", by: Layer::LandlockFiles },
     )
     .control(Control::Runs),
+    Row::new(
+        15,
+        "leave files that nobody of the host owns",
+        "leave-strange-files",
+        denied_or_reported(&[Layer::IdMappedMounts], &[EPERM], "as far as its mode allows others"),
+    )
+    .of_root()
+    .control(Control::None("without a user of its own a program's files are its user's")),
     Row::new(16, "io_uring", "io-uring", denied(FILTER, &[ENOSYS]))
         .told("io-uring")
         .excused(&[("setup", "kernel.io_uring_disabled is set")]),
@@ -212,6 +239,13 @@ pub(crate) const PROCESS_ROWS: &[Row] = &[
     Row::new(20, "prlimit on others", "limit-others", denied(FILTER, &[EPERM]))
         .told("limits-of-others"),
     Row::new(21, "priority, scheduler, cores of others", "slow-others", denied(FILTER, &[EPERM])),
+    Row::new(
+        23,
+        "stay when the program has ended",
+        "stay-behind",
+        Expect::Contained { step: "left", detail: "", by: Layer::ProcessHygiene },
+    )
+    .control(Control::Stays),
     Row::new(
         26,
         "fork bomb",

@@ -25,13 +25,13 @@ use crate::{
     cgroup::{self, Group, Lost},
     child::Child,
     denial::{Watch, Watched, Watcher},
-    enforcement::{Enforcement, LayerReport, TreeKill},
+    enforcement::{Enforcement, Layer, LayerReport, TreeKill},
     inlet::{self, Way},
     layers::confine::{Image, Programs},
     learn,
     limit::{Held, Limit},
     machine::Machine,
-    plan::{self, Plan, PlanError, Rights, Rung, Unheld},
+    plan::{self, Off, Plan, PlanError, Rights, Rung, SWITCHED_OFF, Unheld},
     record::{self, Failure, Receiver, Record, Stage},
     seccomp::{self, SeccompError, Variant},
     shim::{self, Job, Task, Work},
@@ -91,6 +91,7 @@ pub struct Launcher {
     networks: Networks,
     standby: Standbys,
     sequence: u64,
+    off: Off,
 }
 
 impl Launcher {
@@ -117,6 +118,7 @@ impl Launcher {
             networks: Networks::default(),
             standby: Standbys::default(),
             sequence: 0,
+            off: Off::default(),
         })
     }
 
@@ -126,6 +128,20 @@ impl Launcher {
         self.watch = watch;
         self.filters.clear();
         self.standby = Standbys::default();
+    }
+
+    /// Leaves layers out of every start from now on, to show which attacks come through without them:
+    /// what is started says so in its report. For nothing else, and reachable by nothing but this call.
+    pub fn switch_off(&mut self, layers: &[Layer]) {
+        self.off = Off::of(layers);
+        if self.off.has(Layer::Cgroup) {
+            self.machine.cgroup = None;
+            self.machine.classic.clear();
+        }
+        if self.off.has(Layer::UserNamespace) {
+            // All others of an ordinary user are inside it.
+            self.lost.push((Rung::User, SWITCHED_OFF.to_owned()));
+        }
     }
 
     /// The facts of this machine.
@@ -206,9 +222,8 @@ impl Launcher {
     fn attempt(&mut self, launch: &mut Launch) -> Result<(), LaunchError> {
         loop {
             let level = launch.spec.level;
-            let (rung, lost) = self.rung(level);
-            let lost = lost.iter().map(|(_, why)| why.as_str()).collect::<Vec<_>>().join("; ");
-            let mut plan = self.plan(&launch.spec, rung, &lost)?;
+            let rung = self.rung(level).0;
+            let mut plan = self.plan(&launch.spec, rung)?;
             if self.begin_ahead(launch, &plan) {
                 return Ok(());
             }
@@ -216,7 +231,7 @@ impl Launcher {
             let cgroup = self.cgroup(&launch.spec.limits);
             if known != self.machine {
                 // What was to be held by it is to be held another way.
-                plan = self.plan(&launch.spec, rung, &lost)?;
+                plan = self.plan(&launch.spec, rung)?;
             }
             let is_member = cgroup.target().is_some();
             match self.clone_shim(launch, plan, cgroup) {
@@ -234,9 +249,11 @@ impl Launcher {
         }
     }
 
-    fn plan(&self, spec: &Spec, rung: Rung, lost: &str) -> Result<Plan, PlanError> {
-        let planned = plan::plan(spec, &self.machine, rung, lost);
-        planned.map_err(|error| error.with_remedy(spec, &self.machine))
+    fn plan(&self, spec: &Spec, rung: Rung) -> Result<Plan, PlanError> {
+        let lost: Vec<&str> = self.lost.iter().map(|(_, why)| why.as_str()).collect();
+        let plan = plan::plan(spec, &self.machine, rung, &lost.join("; "))
+            .map_err(|error| error.with_remedy(spec, &self.machine))?;
+        Ok(plan.without(&self.off, spec, &self.machine))
     }
 
     fn give_up_rung(&mut self, rung: Rung, failure: &Failure) {

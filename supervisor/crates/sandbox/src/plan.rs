@@ -236,6 +236,8 @@ pub(crate) struct Plan {
     pub(crate) private_tmp: bool,
     /// The report, one entry per layer, if every step succeeds.
     pub(crate) expected: Vec<LayerReport>,
+    /// What is left out on purpose: nothing, but where an attack table asks what a layer is good for.
+    pub(crate) off: Off,
 }
 
 fn in_words(ways: &[String]) -> String {
@@ -287,6 +289,7 @@ pub(crate) fn plan(
         held: report::held(spec, machine, rung, dedicated),
         private_tmp: sealed && rung == Rung::Bare,
         expected: report::expected(spec, machine, rung, dedicated, lost),
+        off: Off::default(),
     };
     demand::check(spec, &plan.expected, &grades(spec, &plan.expected, &plan.held))?;
     Ok(plan)
@@ -517,7 +520,11 @@ fn whole_seconds(time: Duration) -> u64 {
 
 mod demand;
 mod grade;
+mod off;
 mod report;
+
+pub(crate) use off::{Off, SWITCHED_OFF};
+
 #[cfg(test)]
 mod tests;
 

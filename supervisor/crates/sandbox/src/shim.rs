@@ -173,8 +173,12 @@ fn prepare(job: &Job<'_>) -> Result<Ready, Failure> {
     let dedicated = dedicated_id(plan).map_err(Failure::at(Stage::User))?;
     // A name that says nothing of the host. Inside a masked container it may be refused; then the
     // host's name shows, which the report need not mention: the namespace itself is there.
-    sethostname("plugbay").ok();
-    let (mut mapper, mut lost) = (Mapper::new(dedicated), Vec::new());
+    if plan.keeps(Layer::UtsNamespace) {
+        sethostname("plugbay").ok();
+    }
+    own_private_tmp(job, dedicated)?;
+    let mapped = dedicated.filter(|_| plan.keeps(Layer::IdMappedMounts));
+    let (mut mapper, mut lost) = (Mapper::new(mapped), Vec::new());
     if let Task::Awaited(awaited) = &job.task {
         // While there is the host's `/proc` to make them by.
         let expected = |(uid, gid): &(u32, u32)| mapper.expect(*uid, *gid);
@@ -303,24 +307,32 @@ fn seal(plan: &Plan, work: &Work<'_>, ready: Ready, report: &Sender) -> Result<(
     confine::detach_session()?;
     confine::die_with_parent(libc::SIGKILL)?;
     confine::limit_resources(&plan.rlimits)?;
-    if sealed {
+    let drops = sealed && plan.keeps(Layer::Capabilities);
+    if drops {
         confine::drop_bounding_set()?;
-        if let Some(id) = ready.dedicated {
-            confine::open_pipes(work.standard)?;
-            confine::become_user(id)?;
-        }
+    }
+    if let Some(id) = ready.dedicated.filter(|_| sealed) {
+        confine::open_pipes(work.standard)?;
+        confine::become_user(id)?;
+    }
+    if drops {
         confine::drop_capabilities()?;
+    }
+    if sealed {
         confine::die_with_parent(libc::SIGKILL)?;
     }
     confine::enter_directory(work.workdir)?;
     confine::arrange_descriptors(work.standard)?;
-    if sealed {
+    if plan.keeps(Layer::ProcessHygiene) {
+        confine::close_the_rest()?;
+    }
+    if sealed && plan.keeps(Layer::NoNewPrivileges) {
         confine::forbid_new_privileges()?;
     }
     if let Some(ruleset) = ready.ruleset {
         landlock::apply(ruleset)?;
     }
-    if plan.filter.is_none() {
+    if plan.filter.is_none() || !plan.keeps(Layer::Seccomp) {
         return Ok(());
     }
     match confine::filter(work.filter)? {
@@ -376,13 +388,17 @@ fn prepare_bare(job: &Job<'_>) -> Result<Ready, Failure> {
     let subreaper = sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0);
     subreaper.map_err(Failure::at(Stage::Session))?;
     let dedicated = dedicated_id(job.plan).map_err(Failure::at(Stage::User))?;
-    if let (Some(id), Some(directory)) = (dedicated, &job.private_tmp) {
-        chown(directory, Some(Uid::from_raw(id)), Some(Gid::from_raw(id)))
-            .map_err(Failure::at(Stage::User))?;
-    }
+    own_private_tmp(job, dedicated)?;
     hide()?;
     let mapper = Mapper::new(dedicated);
     Ok(Ready { ruleset: ruleset(job.plan)?, dedicated, mapper, lost: Vec::new() })
+}
+
+/// The directory that stands in for `/tmp`, where there is one, is the dedicated user's.
+fn own_private_tmp(job: &Job<'_>, dedicated: Option<u32>) -> Result<(), Failure> {
+    let (Some(id), Some(directory)) = (dedicated, &job.private_tmp) else { return Ok(()) };
+    chown(directory, Some(Uid::from_raw(id)), Some(Gid::from_raw(id)))
+        .map_err(Failure::at(Stage::User))
 }
 
 fn start_program_bare(job: Job<'_>, ready: Ready) -> Result<(i32, OwnedFd), ()> {
@@ -430,6 +446,9 @@ fn enter_cgroups(job: &Job<'_>) -> Result<(), Failure> {
 /// launcher's own 0, 1 and 2 stay as place holders, so that no descriptor made here gets their numbers
 /// before the program's are put there.
 fn keep_only(job: &Job<'_>) -> Result<(), Failure> {
+    if !job.plan.keeps(Layer::ProcessHygiene) {
+        return Ok(());
+    }
     let mut kept: Vec<RawFd> = match &job.task {
         Task::Known(work) => work.standard.iter().map(|fd| fd.as_raw_fd()).collect(),
         Task::Awaited(awaited) => vec![awaited.orders.number()],

@@ -5,7 +5,10 @@ use std::{
     io::{self, Read as _, Write as _},
     os::{
         fd::AsRawFd as _,
-        unix::{fs::PermissionsExt as _, net::UnixListener},
+        unix::{
+            fs::{MetadataExt as _, PermissionsExt as _},
+            net::UnixListener,
+        },
     },
     path::{Path, PathBuf},
 };
@@ -28,6 +31,7 @@ use super::{
 
 pub(crate) const ATTACKS: &[Attack] = &[
     ("read-secret", read_secret),
+    ("read-foreign", read_foreign),
     ("read-around", read_around),
     ("change-outside", change_outside),
     ("change-system", change_system),
@@ -35,6 +39,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ("follow-own-link", follow_own_link),
     ("change-metadata", change_metadata),
     ("look-outside", look_outside),
+    ("learn-host-name", learn_host_name),
+    ("learn-cgroups", learn_cgroups),
     ("file-handles", file_handles),
     ("device-nodes", device_nodes),
     ("open-devices", open_devices),
@@ -50,6 +56,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ("big-file-unwarned", big_file_unwarned),
     ("plant-setuid", plant_setuid),
     ("leave-behind", leave_behind),
+    ("leave-strange-files", leave_strange_files),
     ("io-uring", io_uring),
 ];
 
@@ -65,6 +72,11 @@ fn read_secret(scene: &Scene) {
     let path = call::text(scene.path("secret"));
     let arguments = [word(libc::AT_FDCWD), path.as_ptr().addr(), address(&how), size_of_val(&how)];
     scene.step("openat2", raw(libc::SYS_openat2, &arguments));
+}
+
+/// A file in a granted directory that another user keeps to itself.
+fn read_foreign(scene: &Scene) {
+    scene.step("read", read(scene.path("foreign")));
 }
 
 fn read_around(scene: &Scene) {
@@ -154,6 +166,21 @@ fn look_outside(scene: &Scene) {
     scene.step("inotify", raw(libc::SYS_inotify_add_watch, &arguments));
     scene.step("statfs", nix::sys::statvfs::statvfs(&place));
     scene.step("chdir", nix::unistd::chdir(&place));
+}
+
+fn learned(is_known: bool) -> Result<(), Errno> {
+    if is_known { Ok(()) } else { Err(Errno::ENOENT) }
+}
+
+fn learn_host_name(scene: &Scene) {
+    let name = nix::unistd::gethostname().unwrap();
+    scene.step("name", learned(name.to_string_lossy() == scene.text("host")));
+}
+
+fn learn_cgroups(scene: &Scene) {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let mut paths = scene.text("cgroups").split(',').filter(|path| !path.is_empty());
+    scene.step("path", learned(paths.any(|path| own.contains(path))));
 }
 
 #[repr(C)]
@@ -415,6 +442,16 @@ fn leave_behind(scene: &Scene) {
     )
     .unwrap();
     scene.tried("leave");
+}
+
+/// Files belong to whoever makes them. Where that is a user of the sandbox's alone, the granted directory
+/// must seem to be its own too, or they belong to nobody outside.
+fn leave_strange_files(scene: &Scene) {
+    let work = scene.path("work");
+    File::create_new(work.join("mine")).ok();
+    let owner = fs::metadata(&work).unwrap().uid();
+    let is_own = owner == nix::unistd::geteuid().as_raw();
+    scene.step("strange", if is_own { Err(Errno::EPERM) } else { Ok(()) });
 }
 
 fn io_uring(scene: &Scene) {

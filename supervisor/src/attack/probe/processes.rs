@@ -36,6 +36,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ("see-others", see_others),
     ("limit-others", limit_others),
     ("slow-others", slow_others),
+    ("stay-behind", stay_behind),
     ("fork-bomb", fork_bomb),
     ("thread-bomb", thread_bomb),
     ("crash", crash),
@@ -95,7 +96,9 @@ fn signal_others(scene: &Scene) {
         scene.step(&format!("pidfd-{whose}"), sent);
         scene.step(&format!("group-{whose}"), kill(Pid::from_raw(-pid), urgent));
     }
-    scene.step("kill-parent", kill(getppid(), urgent));
+    if scene.text("parent") != "no" {
+        scene.step("kill-parent", kill(getppid(), urgent));
+    }
     // Says yes even if every single signal was refused; whether one arrived, the host knows.
     // The control leaves it out: it would reach the victims of other tests.
     if scene.text("everybody") == "yes" {
@@ -200,6 +203,20 @@ fn slow_others(scene: &Scene) {
         let affinity = [pid, 8, address(&first_core)];
         scene.step(&format!("cores-{whose}"), raw(libc::SYS_sched_setaffinity, &affinity));
     }
+}
+
+/// Leaves a daemon that does everything to stay, and ends.
+fn stay_behind(scene: &Scene) {
+    let (mut reader, writer) = io::pipe().unwrap();
+    call::spawn(|| {
+        nix::unistd::setsid().ok();
+        call::spawn(|| stay(&writer, 0)).ok();
+    })
+    .unwrap();
+    drop(writer);
+    let mut ready = Vec::new();
+    reader.read_to_end(&mut ready).unwrap();
+    scene.told("left", &ready.len().to_string());
 }
 
 fn fork_bomb(scene: &Scene) {

@@ -10,6 +10,7 @@ use crate::{
     attack::{
         Offer,
         door::{Door, Unsealed},
+        layer::{NEEDS, Shown, Weighed},
         row::{self, Row},
         stage::{Outcome, Played, Stage},
     },
@@ -28,6 +29,9 @@ pub(super) fn run(typed: &Doctor, terminal: Terminal) -> output::Outcome {
         Unsealed::Refused(why) => Failure::new(Exit::NotStarted, why),
         Unsealed::Broken(error) => Failure::new(Exit::NotStarted, error),
     })?;
+    if typed.layers {
+        return weigh(&stage, typed, terminal);
+    }
     let total = rows.len();
     let mut entries = Vec::with_capacity(total);
     for (place, row) in rows.into_iter().enumerate() {
@@ -41,6 +45,68 @@ pub(super) fn run(typed: &Doctor, terminal: Terminal) -> output::Outcome {
         Format::Human => report.print(terminal)?,
     }
     Ok(if report.broken > 0 { Exit::Answered } else { Exit::Ok }.into())
+}
+
+/// Shows what each layer is good for.
+fn weigh(stage: &Stage, typed: &Doctor, terminal: Terminal) -> output::Outcome {
+    let mut layers = Vec::with_capacity(NEEDS.len());
+    for need in &NEEDS {
+        terminal.progress(&format!("leaving out {}: {}", need.layer, need.title));
+        layers.push(stage.weigh(need));
+    }
+    terminal.progress_done();
+    let scales = Scales::of(layers);
+    match Format::from_flag(typed.json) {
+        Format::Json => terminal.json(&scales)?,
+        Format::Human => scales.print(terminal)?,
+    }
+    Ok(if scales.broken > 0 { Exit::Answered } else { Exit::Ok }.into())
+}
+
+/// What was shown of the layers.
+#[derive(Debug, Serialize)]
+struct Scales {
+    needed: usize,
+    skipped: usize,
+    broken: usize,
+    layers: Vec<Weighed>,
+}
+
+impl Scales {
+    fn of(layers: Vec<Weighed>) -> Self {
+        let count = |outcome| layers.iter().filter(|one| one.outcome == outcome).count();
+        Self {
+            needed: count(Shown::Needed),
+            skipped: count(Shown::Skipped),
+            broken: count(Shown::Broken),
+            layers,
+        }
+    }
+
+    fn print(&self, terminal: Terminal) -> Result<(), Failure> {
+        let head = ["", "LAYER", "#", "ATTACK", "WITH IT", "WITHOUT IT", "LEFT OUT TOO"];
+        let mut table = Table::new(&head);
+        for one in &self.layers {
+            let mark = match one.outcome {
+                Shown::Needed => "ok",
+                Shown::Skipped => "skipped",
+                Shown::Broken => "NOT",
+            };
+            let besides: Vec<&str> = one.besides.iter().map(|layer| layer.name()).collect();
+            let [with, without] =
+                [&one.with, &one.without].map(|text| neutral::text(text, Lines::Escape));
+            let number = one.number.to_string();
+            let besides = besides.join(", ");
+            table.row([mark, one.layer.name(), &number, one.title, &with, &without, &besides]);
+        }
+        terminal.data(&table.lines())?;
+        let (tone, word) =
+            if self.broken > 0 { (Tone::Bad, "broken") } else { (Tone::Good, "shown") };
+        let Self { needed, skipped, broken, .. } = self;
+        let sums = format!("{needed} layers needed, {broken} not shown to be, {skipped} skipped");
+        terminal.say_as(tone, word, &sums);
+        Ok(())
+    }
 }
 
 /// The rows with these numbers, or all.

@@ -133,8 +133,9 @@ impl Launcher {
 
     /// Lets the start at hand become `launch`, if it suits. If not, it is gone afterwards.
     pub(super) fn begin_ahead(&mut self, launch: &mut Launch, plan: &Plan) -> bool {
-        // What is made ahead has no way out of its network.
-        if plan.rung != Rung::Root || launch.spec.level == Level::None || !plan.inlets.is_empty() {
+        // What is made ahead has no way out of its network, and every layer.
+        let ahead = plan.inlets.is_empty() && self.off.is_empty();
+        if plan.rung != Rung::Root || launch.spec.level == Level::None || !ahead {
             return false;
         }
         let ready = self.standby.ready.take();

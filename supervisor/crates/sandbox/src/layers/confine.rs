@@ -126,7 +126,7 @@ pub(crate) fn enter_directory(path: &Path) -> Result<(), Failure> {
     chdir(path).map_err(Failure::about(Stage::WorkingDirectory, path.display().to_string()))
 }
 
-/// Puts the three standard descriptors in place and marks every other one close-on-exec.
+/// Puts the three standard descriptors in place.
 pub(crate) fn arrange_descriptors(standard: [BorrowedFd<'_>; 3]) -> Result<(), Failure> {
     let failed = Failure::at(Stage::Descriptors);
     // First out of the way, so that none is overwritten before it is copied.
@@ -137,7 +137,12 @@ pub(crate) fn arrange_descriptors(standard: [BorrowedFd<'_>; 3]) -> Result<(), F
     for (target, fd) in (0..).zip(&high) {
         sys::duplicate_onto(fd.as_fd(), target).map_err(&failed)?;
     }
-    sys::close_on_exec_from(3).map_err(&failed)
+    Ok(())
+}
+
+/// Marks every descriptor but the standard ones close-on-exec.
+pub(crate) fn close_the_rest() -> Result<(), Failure> {
+    sys::close_on_exec_from(3).map_err(Failure::at(Stage::Descriptors))
 }
 
 /// No gain of rights by setuid programs or file capabilities, for good.

@@ -112,9 +112,7 @@ fn is_mode(word: &NetWord) -> bool {
 
 fn destination(grant: &NetworkGrant) -> NetWord {
     match grant {
-        NetworkGrant::Connect { host: Some(host), port } => {
-            NetWord::Host(host.trim_matches(['[', ']']).to_owned(), *port)
-        }
+        NetworkGrant::Connect { host: Some(host), port } => NetWord::Host(host.clone(), *port),
         NetworkGrant::Connect { host: None, port } => NetWord::Port(*port),
         NetworkGrant::Listen { port } => NetWord::Listen(*port),
     }
@@ -233,7 +231,7 @@ mod tests {
         assert_eq!(net(ports, &["--net", "80"]), [NetWord::Port(443), NetWord::Port(80)]);
         let hosts = "network = \"loopback\"\nhosts = [\"a.example:443\", \"[::1]:80\"]";
         let host = |name: &str, port| NetWord::Host(name.to_owned(), port);
-        assert_eq!(net(hosts, &[]), [host("a.example", 443), host("::1", 80)]);
+        assert_eq!(net(hosts, &[]), [host("a.example", 443), host("[::1]", 80)]);
     }
 
     #[test]

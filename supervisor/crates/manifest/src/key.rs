@@ -109,6 +109,7 @@ pub(crate) const PERMISSIONS: Table = Table {
     name: "permissions",
     keys: &[
         key("network", "true, false, or list of destinations", Value("false")),
+        key("hosts", "list of hosts with ports", Value("[]")),
         key("filesystem", "`none`, `read-only`, or table of paths", Value("\"none\"")),
         key("deny", "list of paths", Value("[]")),
         key("system_calls", "`default`, `ci`, or list of calls", Value("\"default\"")),

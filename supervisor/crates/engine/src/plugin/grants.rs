@@ -134,10 +134,12 @@ fn network(permission: &NetworkPermission) -> Network {
             }
             for grant in list {
                 match grant {
-                    NetworkGrant::Connect { host, port } => {
+                    NetworkGrant::Connect { host: Some(host), port } => {
+                        network.mode = NetworkMode::Hosts;
+                        network.hosts.insert(HostGrant { host: host.clone(), port: *port });
+                    }
+                    NetworkGrant::Connect { host: None, port } => {
                         network.connect.insert(*port);
-                        let host = host.clone().map(|host| HostGrant { host, port: *port });
-                        network.hosts.extend(host);
                     }
                     NetworkGrant::Listen { port } => {
                         network.listen.insert(*port);

@@ -1,6 +1,9 @@
 //! `[permissions]`: what the plugin asks to be opened.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    path::{Component, Path, PathBuf},
+};
 
 use crate::{
     field::{Field, Section, kind},
@@ -14,8 +17,13 @@ use crate::{
 };
 
 const NETWORK_RULE: &str = "false, true, or a list of destinations";
-pub(super) const DESTINATION_RULE: &str =
+const DESTINATION_RULE: &str =
     "PORT as 443, \"HOST:PORT\" as \"db.example:5432\", or \"listen:PORT\"; ports are 1 to 65535";
+const HOST_RULE: &str = "\"HOST\" or \"HOST:PORT\" as \"crates.io:443\", \"*.example.org:443\", \
+     \"10.0.0.0/8:5432\", \"*:443\"";
+const MIX_RULE: &str = "hosts alone, where \"*:443\" is that port of every host; or ports alone";
+/// The port of a host that is written without one.
+const HTTPS: u16 = 443;
 const FILESYSTEM_RULE: &str =
     "\"none\", \"read-only\", or a table { read = [...], write = [...], exec = [...] }";
 const PATH_RULE: &str =
@@ -27,12 +35,60 @@ const ENV_RULE: &str = "\"NAME\" to pass the host's value on, or \"NAME=VALUE\""
 pub(super) fn read(section: &Section<'_>) -> Permissions {
     section.refuse_unknown(&PERMISSIONS.names().collect::<Vec<_>>());
     Permissions {
-        network: section.get("network").and_then(|f| read_network(&f)).unwrap_or_default(),
+        network: read_reach(section),
         filesystem: section.get("filesystem").and_then(|f| read_files(&f)).unwrap_or_default(),
         deny: section.get("deny").map(|field| read_paths(&field)).unwrap_or_default(),
         system_calls: section.get("system_calls").and_then(|f| read_calls(&f)).unwrap_or_default(),
         env: section.get("env").and_then(|field| read_env(&field)).unwrap_or_default(),
     }
+}
+
+/// What `network` and `hosts` say together. Hosts are reached from an empty network, by way of a broker;
+/// ports of any host take the host's own. There is no network that is both.
+fn read_reach(section: &Section<'_>) -> NetworkPermission {
+    let field = section.get("network");
+    let network = field.as_ref().and_then(read_network).unwrap_or_default();
+    let named = section.get("hosts");
+    let hosts = named.as_ref().map(read_hosts).unwrap_or_default();
+    let place = named.filter(|_| !hosts.is_empty()).or(field);
+    let mut grants = match (network, hosts.is_empty()) {
+        (NetworkPermission::Only(grants), _) => grants,
+        (NetworkPermission::None, false) => Vec::new(),
+        (NetworkPermission::Full, false) => {
+            place
+                .iter()
+                .for_each(|field| field.wrong("hosts do not mix with all of them", MIX_RULE));
+            return NetworkPermission::Full;
+        }
+        (network, true) => return network,
+    };
+    grants.extend(hosts);
+    grants.sort();
+    grants.dedup();
+    let is_host =
+        |grant: &NetworkGrant| matches!(grant, NetworkGrant::Connect { host: Some(_), .. });
+    if grants.iter().any(is_host) && !grants.iter().all(is_host) {
+        place
+            .iter()
+            .for_each(|field| field.wrong("hosts do not mix with ports of any host", MIX_RULE));
+    }
+    NetworkPermission::Only(grants)
+}
+
+/// A list of hosts; one without a port is meant for HTTPS.
+pub(super) fn read_hosts(field: &Field<'_>) -> Vec<NetworkGrant> {
+    let fields = field.list("a list of hosts").unwrap_or_default();
+    let read = |field: &Field<'_>| {
+        let text = field.text()?;
+        let alone = || NetworkGrant::Connect { host: Some(text.to_ascii_lowercase()), port: HTTPS };
+        let grant = parse_destination(text).or_else(|| is_host(text).then(alone));
+        let grant = grant.filter(|it| matches!(it, NetworkGrant::Connect { host: Some(_), .. }));
+        if grant.is_none() {
+            field.wrong(format!("`{}` is not a host", echo(text)), HOST_RULE);
+        }
+        grant
+    };
+    fields.iter().filter_map(read).collect()
 }
 
 fn read_network(field: &Field<'_>) -> Option<NetworkPermission> {
@@ -78,10 +134,26 @@ fn parse_destination(text: &str) -> Option<NetworkGrant> {
     }
 }
 
-/// A DNS name, an IPv4 address, or an IPv6 address in brackets.
+/// A DNS name, `*.` and a name, `*`, an IPv4 address, an IPv6 address in brackets, or a block of addresses.
 fn is_host(host: &str) -> bool {
+    if let Some((address, bits)) = host.split_once('/') {
+        let most = if address.starts_with('[') { 128 } else { 32 };
+        let digits = !bits.is_empty() && bits.bytes().all(|b| b.is_ascii_digit());
+        let bits = bits.parse::<u8>().is_ok_and(|bits| digits && bits <= most);
+        return bits && (most == 128 || address.parse::<Ipv4Addr>().is_ok()) && is_host(address);
+    }
+    host == "*" || is_name(host.strip_prefix("*.").unwrap_or(host), host.starts_with('*'))
+}
+
+/// A name or an address; below a star only a name. What a resolver may read as an address and is not
+/// written as one (`127.1`, `0x7f000001`) is neither.
+fn is_name(host: &str, below: bool) -> bool {
+    let last = host.rsplit('.').next().unwrap_or_default();
+    if last.starts_with("0x") || last.bytes().all(|b| b.is_ascii_digit()) {
+        return !below && host.parse::<Ipv4Addr>().is_ok();
+    }
     if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return address.parse::<std::net::Ipv6Addr>().is_ok();
+        return !below && address.parse::<Ipv6Addr>().is_ok();
     }
     let label = |label: &str| {
         (1..=63).contains(&label.len())

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use super::{
     limit::{LEAST_MEMORY, read_cpu},
-    permission::{DESTINATION_RULE, parse_path, read_calls, read_destination, read_env},
+    permission::{parse_path, read_calls, read_destination, read_env, read_hosts},
     runtime::read_command,
     sandbox::protections,
 };
@@ -14,7 +14,7 @@ use crate::{
     key::{PROFILE, PROFILE_LIMITS},
     name,
     neutral::echo,
-    permission::{GrantPath, NetworkGrant},
+    permission::GrantPath,
     profile::{BUILT_IN, Cap, Profile, ProfileLimits, ProfileNetwork, Profiles, Tool},
     sandbox::Level,
     suggest,
@@ -22,7 +22,6 @@ use crate::{
 
 const NETWORK_RULE: &str =
     "\"none\", \"loopback\", \"full\", or a list of destinations such as 443 or \"listen:8080\"";
-const HOST_RULE: &str = "\"HOST:PORT\" as \"crates.io:443\"";
 const PATH_RULE: &str = "a path as \"src\", \"/srv/data\" or \"~/.cache/x\", without `..`; what is \
                          relative lies beside this file";
 const NAME_RULE: &str =
@@ -157,19 +156,6 @@ fn read_network(field: &Field<'_>) -> Option<ProfileNetwork> {
     }
     let fields = field.list(NETWORK_RULE)?;
     Some(ProfileNetwork::Only(fields.iter().filter_map(read_destination).collect()))
-}
-
-fn read_hosts(field: &Field<'_>) -> Vec<NetworkGrant> {
-    let fields = field.list("a list of hosts").unwrap_or_default();
-    let read = |field: &Field<'_>| {
-        let grant = read_destination(field)?;
-        if matches!(grant, NetworkGrant::Connect { host: Some(_), .. }) {
-            return Some(grant);
-        }
-        field.wrong(format!("`{grant}` names no host"), format!("{HOST_RULE}; {DESTINATION_RULE}"));
-        None
-    };
-    fields.iter().filter_map(read).collect()
 }
 
 fn read_limits(section: &Section<'_>) -> ProfileLimits {

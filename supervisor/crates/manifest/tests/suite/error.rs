@@ -161,6 +161,36 @@ fn wrong_kinds_say_what_was_found() {
 }
 
 #[test]
+fn hosts_are_names_addresses_or_blocks_and_do_not_mix_with_ports() {
+    let lines = "[permissions]\nnetwork = [443]\nhosts = [\"127.1:80\", \"a.*\", \"10.0.0.0/33\", \"ok.example\"]\n";
+    insta::assert_snapshot!(error_with(lines), @r#"
+    words/plugin.toml:8:9: `permissions.hosts`: hosts do not mix with ports of any host
+      |
+    8 | hosts = ["127.1:80", "a.*", "10.0.0.0/33", "ok.example"]
+      |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = allowed: hosts alone, where "*:443" is that port of every host; or ports alone
+
+    words/plugin.toml:8:10: `permissions.hosts[0]`: `127.1:80` is not a host
+      |
+    8 | hosts = ["127.1:80", "a.*", "10.0.0.0/33", "ok.example"]
+      |          ^^^^^^^^^^
+      = allowed: "HOST" or "HOST:PORT" as "crates.io:443", "*.example.org:443", "10.0.0.0/8:5432", "*:443"
+
+    words/plugin.toml:8:22: `permissions.hosts[1]`: `a.*` is not a host
+      |
+    8 | hosts = ["127.1:80", "a.*", "10.0.0.0/33", "ok.example"]
+      |                      ^^^^^
+      = allowed: "HOST" or "HOST:PORT" as "crates.io:443", "*.example.org:443", "10.0.0.0/8:5432", "*:443"
+
+    words/plugin.toml:8:29: `permissions.hosts[2]`: `10.0.0.0/33` is not a host
+      |
+    8 | hosts = ["127.1:80", "a.*", "10.0.0.0/33", "ok.example"]
+      |                             ^^^^^^^^^^^^^
+      = allowed: "HOST" or "HOST:PORT" as "crates.io:443", "*.example.org:443", "10.0.0.0/8:5432", "*:443"
+    "#);
+}
+
+#[test]
 fn wrong_permissions_say_what_may_be_asked() {
     let lines = "[permissions]\nnetwork = [0, \"example.org\", \"listen:x\"]\n\
                  filesystem = { raed = [], read = [\"../up\", \"$HOME/x\"] }\nenv = [\"A B\"]\n";

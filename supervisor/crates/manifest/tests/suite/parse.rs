@@ -130,9 +130,9 @@ fn a_full_manifest_is_read_to_the_last_key() {
       "permissions": {
         "network": {
           "only": [
-            "443",
-            "db.example:5432",
-            "listen:8080"
+            "*.example.org:443",
+            "[fd00::]/8:80",
+            "db.example:5432"
           ]
         },
         "filesystem": {

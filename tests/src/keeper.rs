@@ -84,7 +84,7 @@ impl Keeper {
         let within = Within::of(PATIENCE);
         loop {
             match self.event(within) {
-                Some((Event::Started { token: of, pid, enforcement }, fds)) if of == token => {
+                Some((Event::Started { token: of, pid, enforcement, .. }, fds)) if of == token => {
                     let [input, output, errors, process] = <[OwnedFd; 4]>::try_from(fds).unwrap();
                     return Ok(Sealed {
                         token,

@@ -62,7 +62,7 @@ impl Keeper {
         let within = Within::of(PATIENCE);
         loop {
             match self.event(within)? {
-                (Event::Started { token: of, pid, enforcement }, fds) if of == token => {
+                (Event::Started { token: of, pid, enforcement, .. }, fds) if of == token => {
                     let [input, output, errors, _process] = <[OwnedFd; 4]>::try_from(fds)
                         .map_err(|_other| io::Error::other("the keeper sent no pipes"))?;
                     return Ok(Sealed {

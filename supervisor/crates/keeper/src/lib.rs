@@ -20,5 +20,5 @@ mod server;
 
 pub use client::Client;
 pub use error::KeeperError;
-pub use message::{Event, Failure, Request, Token};
+pub use message::{Event, Failure, Passage, Request, Token};
 pub use program::{KeeperProgram, locate, run_if_asked};

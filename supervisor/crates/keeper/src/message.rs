@@ -1,7 +1,7 @@
 //! What brain and keeper say to each other. Both are of one version and trust each other; neither
 //! carries a byte that a plugin chose, except as an exit status and the numbers of a refused call.
 
-use plugbay_sandbox::{Enforcement, Exit, Spec, Tally};
+use plugbay_sandbox::{Enforcement, Exit, InletKind, Spec, Tally};
 use serde::{Deserialize, Serialize};
 
 /// The brain's name for one process; unique while the control socket lives.
@@ -37,7 +37,8 @@ pub enum Request {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Event {
     /// The program runs. With it come, in this order, the write end of its standard input, the read
-    /// ends of its standard output and error, and a pidfd that becomes readable when it ends.
+    /// ends of its standard output and error, a pidfd that becomes readable when it ends, and the
+    /// inlets of its way out, if it has one.
     Started {
         /// Which process.
         token: Token,
@@ -45,6 +46,8 @@ pub enum Event {
         pid: Option<u32>,
         /// What was really enforced.
         enforcement: Box<Enforcement>,
+        /// Its way out, where named hosts were granted.
+        way: Option<Passage>,
     },
     /// The program never ran.
     Failed {
@@ -68,6 +71,15 @@ pub enum Event {
         /// How it ended.
         exit: Exit,
     },
+}
+
+/// A way out, without its descriptors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passage {
+    /// What comes in by each inlet, in the order of the descriptors.
+    pub inlets: Vec<InletKind>,
+    /// What a client has to say to be served, where others could come as well.
+    pub token: Option<String>,
 }
 
 /// Why a program never ran.

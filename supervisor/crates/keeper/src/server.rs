@@ -26,7 +26,7 @@ use plugbay_sandbox::{
 use crate::{
     channel::{self, Channel},
     error::KeeperError,
-    message::{Event, Failure, Request, Token},
+    message::{Event, Failure, Passage, Request, Token},
     refusal::{Refusals, now},
 };
 
@@ -261,10 +261,15 @@ impl Keeper {
 
     fn started(&mut self, token: Token, mut child: Child, ends: [OwnedFd; 3]) {
         let enforcement = Box::new(child.enforcement().clone());
-        let event = Event::Started { token, pid: child.pid(), enforcement };
         let process = child.process().try_clone_to_owned();
         let mut fds = Vec::from(ends);
         fds.extend(process.ok());
+        let way = child.take_way().map(|way| {
+            let inlets = way.inlets.iter().map(|inlet| inlet.kind).collect();
+            fds.extend(way.inlets.into_iter().map(|inlet| inlet.socket));
+            Passage { inlets, token: way.token }
+        });
+        let event = Event::Started { token, pid: child.pid(), enforcement, way };
         if self.state == State::Ending {
             child.kill();
         }

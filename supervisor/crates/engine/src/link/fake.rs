@@ -134,9 +134,9 @@ impl Launcher for Stage {
         });
         let (stdin, stdout, stderr) = (stdin.into(), stdout.into(), stderr.into());
         let denials = watch::channel(Arc::default()).1;
-        Box::pin(
-            async move { Ok(Launched { process, stdin, stdout, stderr, enforcement, denials }) },
-        )
+        Box::pin(async move {
+            Ok(Launched { process, stdin, stdout, stderr, enforcement, denials, way: None })
+        })
     }
 
     fn goodbye(&self) {}

@@ -14,8 +14,8 @@ use std::{
     time::Duration,
 };
 
-use plugbay_keeper::{Client, Event, Failure, KeeperError, KeeperProgram, Request, Token};
-use plugbay_sandbox::{Exit, Limit, Spec, Tally};
+use plugbay_keeper::{Client, Event, Failure, KeeperError, KeeperProgram, Passage, Request, Token};
+use plugbay_sandbox::{Exit, Inlet, Limit, Spec, Tally, Way};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::{mpsc, oneshot, watch},
@@ -137,7 +137,7 @@ impl Connection {
 
     fn event(self: &Arc<Self>, event: Event, fds: Vec<OwnedFd>) {
         match event {
-            Event::Started { token, pid, enforcement } => {
+            Event::Started { token, pid, enforcement, way } => {
                 let Some(Waiting::Start(reply)) = lock(&self.waiting).remove(&token) else {
                     return;
                 };
@@ -145,11 +145,11 @@ impl Connection {
                 let (denied, denials) = watch::channel(Arc::default());
                 lock(&self.waiting).insert(token, Waiting::End(Running { ended, denied }));
                 let control = Arc::new(Remote { connection: self.clone(), token, pid });
-                let launched = take(fds).and_then(|[stdin, stdout, stderr, main]| {
+                let launched = take(fds, way).and_then(|([stdin, stdout, stderr, main], way)| {
                     let main = register(main, Interest::READABLE)?;
                     let process = Process::new(pid, Some(main), exited, control.clone());
                     let enforcement = Arc::new(*enforcement);
-                    Ok(Launched { process, stdin, stdout, stderr, enforcement, denials })
+                    Ok(Launched { process, stdin, stdout, stderr, enforcement, denials, way })
                 });
                 if launched.is_err() {
                     control.kill();
@@ -297,9 +297,21 @@ async fn receive(socket: Arc<Socket>, connection: Arc<Connection>) {
     connection.lost();
 }
 
-fn take(fds: Vec<OwnedFd>) -> io::Result<[OwnedFd; 4]> {
+/// What comes with a start: four descriptors, and those of its way out.
+fn take(mut fds: Vec<OwnedFd>, way: Option<Passage>) -> io::Result<([OwnedFd; 4], Option<Way>)> {
     // The kernel delivers as many as there is room for in this process.
-    fds.try_into().map_err(|_fewer: Vec<OwnedFd>| io::Error::from_raw_os_error(libc::EMFILE))
+    let short = || io::Error::from_raw_os_error(libc::EMFILE);
+    let sockets = fds.split_off(fds.len().min(4));
+    let way = way.map(|passage| {
+        if sockets.len() != passage.inlets.len() {
+            return Err(short());
+        }
+        let inlets = passage.inlets.into_iter().zip(sockets);
+        let inlets = inlets.map(|(kind, socket)| Inlet { kind, socket }).collect();
+        Ok(Way { inlets, token: passage.token })
+    });
+    let standard = fds.try_into().map_err(|_fewer: Vec<OwnedFd>| short())?;
+    Ok((standard, way.transpose()?))
 }
 
 fn never_ran(failure: Failure) -> Cause {

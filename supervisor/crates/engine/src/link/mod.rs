@@ -11,7 +11,7 @@ mod readiness;
 
 use std::{fmt, os::fd::OwnedFd, pin::Pin, sync::Arc, time::Duration};
 
-use plugbay_sandbox::{Enforcement, Hit, Spec, Tally};
+use plugbay_sandbox::{Enforcement, Hit, Spec, Tally, Way};
 use tokio::{io::unix::AsyncFd, sync::watch};
 
 use crate::plugin::death::{Cause, Usage};
@@ -38,6 +38,8 @@ pub(crate) struct Launched {
     pub(crate) enforcement: Arc<Enforcement>,
     /// What it was refused so far; the latest word only.
     pub(crate) denials: watch::Receiver<Arc<Tally>>,
+    /// Its way out to named hosts, for whoever is to be its broker.
+    pub(crate) way: Option<Way>,
 }
 
 /// How a process ended, once its whole tree is gone.

@@ -20,6 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use plugbay_broker::Rules;
 use plugbay_manifest::Manifest;
 use plugbay_protocol::{
     handshake::{Grants, Hello, Initialize, feature},
@@ -42,6 +43,7 @@ use super::{
     gate::{Gate, Pass},
     handshake,
     outbound::Outbound,
+    outside::{self, Refusals},
     probe, reader,
     session::{Call, Failure, Manners, Parts, Session, Trace},
     stderr::{self, Tail},
@@ -194,12 +196,12 @@ async fn life(
         plan.gate.close();
     }
     let opened = match launched {
-        Ok((launched, grants)) => {
+        Ok((launched, grants, rules)) => {
             greeting.initialize.grants = grants;
             if launched.enforcement.is_unsealed() {
                 warn(&plan.parts, "level none: it runs without a sandbox");
             }
-            Instance::open(launched, plan.parts, reporter.clone(), born).await
+            Instance::open(launched, rules, plan.parts, reporter.clone(), born).await
         }
         Err(cause) => Err(cause),
     };
@@ -246,17 +248,21 @@ fn never_ran(label: &Label, cause: Cause, born: Instant) -> Death {
 }
 
 /// Makes the spec and has it started. An error means that nothing is left of it.
-async fn launch(spec: SpecMaker, launcher: &dyn Launcher) -> Result<(Launched, Grants), Cause> {
+async fn launch(
+    spec: SpecMaker,
+    launcher: &dyn Launcher,
+) -> Result<(Launched, Grants, Rules), Cause> {
     let Prepared { spec, grants, notes } = tokio::task::spawn_blocking(spec)
         .await
         .map_err(|error| refused("resolve", error.to_string()))??;
+    let rules = outside::rules(&spec)?;
     let launched = time::timeout(LAUNCH, launcher.launch(spec)).await.map_err(|_elapsed| {
         let message = format!("the keeper did not answer within {LAUNCH:?}");
         Cause::Launch { stage: "keeper".to_owned(), errno: libc::EAGAIN, message }
     })?;
     let mut launched = launched?;
     Arc::make_mut(&mut launched.enforcement).notes.extend(notes);
-    Ok((launched, grants))
+    Ok((launched, grants, rules))
 }
 
 /// What is said first, and what is made of the answer.
@@ -277,7 +283,7 @@ struct Instance {
     stdout: watch::Receiver<bool>,
     stderr: watch::Receiver<bool>,
     tasks: JoinSet<()>,
-    denials: watch::Receiver<Arc<Tally>>,
+    denials: Refusals,
     denials_told: u64,
     born: Instant,
     greeted: bool,
@@ -288,11 +294,12 @@ impl Instance {
     /// Takes the pipes of a process that was started.
     async fn open(
         launched: Launched,
+        rules: Rules,
         parts: Parts,
         reporter: Reporter,
         born: Instant,
     ) -> Result<Self, Cause> {
-        let Launched { process, stdin, stdout, stderr, enforcement, denials } = launched;
+        let Launched { process, stdin, stdout, stderr, enforcement, denials, way } = launched;
         let pid = process.pid();
         let session = Session::new(parts, Outbound::new(writer(stdin)?), process.meter());
         let tail = Arc::new(Tail::default());
@@ -309,6 +316,7 @@ impl Instance {
             stderr_drained,
         ));
         tasks.spawn(feed(session.clone()));
+        let denials = Refusals::new(denials, outside::serve(way, rules, &mut tasks));
         reporter.send(Report::Running { pid, enforcement }).await;
         Ok(Self {
             process: Arc::new(process),
@@ -420,7 +428,7 @@ impl Instance {
 
     /// Tells of refusals that nobody was told of yet.
     async fn tell_denials(&mut self) {
-        let tally = self.denials.borrow().clone();
+        let tally = self.denials.tally();
         if tally.total() > self.denials_told {
             self.denials_told = tally.total();
             self.reporter.send(Report::Denied(tally)).await;

@@ -22,6 +22,7 @@ pub(crate) mod handshake;
 pub(crate) mod inbound;
 pub(crate) mod instance;
 mod outbound;
+mod outside;
 mod probe;
 mod rate;
 mod reader;

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 pub(crate) const VERB: &str = "__chaos-plugin";
 
 /// Every method, as the hello names them.
-const METHODS: [&str; 23] = [
+const METHODS: [&str; 24] = [
     "echo",
     "hang",
     "say",
@@ -43,6 +43,7 @@ const METHODS: [&str; 23] = [
     "freeze",
     "work",
     "touch",
+    "refused",
 ];
 
 /// Plays the twin if the arguments say so.
@@ -165,6 +166,7 @@ impl Twin {
             "freeze" => act::freeze(),
             "work" => act::work(call, params),
             "touch" => act::touch(call, params),
+            "refused" => act::refused(call, params),
             _ => Ok(()),
         }
     }

@@ -11,6 +11,7 @@
 mod call;
 mod clock;
 mod fact;
+mod filter;
 mod package;
 mod plain;
 mod report;
@@ -52,6 +53,10 @@ enum Bench {
     Python,
     /// Calls beside a plugin that misbehaves.
     Neighbour,
+    /// Installing a system call filter, and calling under it.
+    Filter,
+    /// A million refused calls of one plugin.
+    Denials,
     /// From the death of a process to the next answer.
     Failover,
     /// A thousand plugins that nobody calls.
@@ -94,6 +99,8 @@ fn main() -> Result<ExitCode> {
         (Bench::Payload, call::payload::run),
         (Bench::Python, call::python::run),
         (Bench::Neighbour, supervise::neighbour),
+        (Bench::Filter, filter::run),
+        (Bench::Denials, supervise::denials),
         (Bench::Failover, supervise::failover),
         (Bench::Idle, supervise::idle),
         (Bench::Restart, supervise::restart),

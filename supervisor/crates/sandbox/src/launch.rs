@@ -27,7 +27,7 @@ use crate::{
     denial::{Watch, Watched, Watcher},
     enforcement::{Enforcement, Layer, LayerReport, TreeKill},
     inlet::{self, Way},
-    layers::confine::{Image, Programs},
+    layers::confine::{self, Image, Programs},
     learn,
     limit::{Held, Limit},
     machine::Machine,
@@ -352,15 +352,11 @@ impl Launcher {
         if let Some(known) = self.filters.get(variant) {
             return Ok(known.clone());
         }
-        let program = |watch| -> Result<Arc<[libc::sock_filter]>, SeccompError> {
-            let compiled = seccomp::compile_watched(variant, watch)?;
-            let instructions = compiled.instructions.iter();
-            Ok(instructions
-                .map(|one| libc::sock_filter { code: one.code, jt: one.jt, jf: one.jf, k: one.k })
-                .collect())
+        let compiled = |watch| -> Result<Arc<[libc::sock_filter]>, SeccompError> {
+            Ok(confine::program(&seccomp::compile_watched(variant, watch)?))
         };
-        let plain = program(Watch::Nothing)?;
-        let asking = (self.watch != Watch::Nothing).then(|| program(self.watch)).transpose()?;
+        let plain = compiled(Watch::Nothing)?;
+        let asking = (self.watch != Watch::Nothing).then(|| compiled(self.watch)).transpose()?;
         let programs = Programs { plain, asking };
         self.filters.insert(*variant, programs.clone());
         Ok(programs)

@@ -44,6 +44,7 @@ pub use enforcement::{Enforcement, Layer, LayerReport, Status, TreeKill};
 pub use environment::{EnvGrant, scrub};
 pub use inlet::{Inlet, InletKind, Way};
 pub use launch::{Launch, LaunchError, Launcher, Stdio, Wait};
+pub use layers::confine::seal_thread;
 pub use limit::{Held, Hit, Holder, Limit};
 pub use machine::Machine;
 pub use plan::{PlanError, Rung};

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     hint,
     io::{self, Write},
+    net::UdpSocket,
     thread,
     time::Duration,
 };
@@ -214,4 +215,11 @@ pub(super) fn work(call: &Value, params: &Value) -> io::Result<()> {
 pub(super) fn touch(call: &Value, params: &Value) -> io::Result<()> {
     let path = params.get("path").and_then(Value::as_str).unwrap_or_default();
     answer(call, &json!(File::open(path).is_ok()))
+}
+
+/// Makes a call that the filter refuses, so many times; answers how many were.
+pub(super) fn refused(call: &Value, params: &Value) -> io::Result<()> {
+    let wanted = params.get("count").and_then(Value::as_u64).unwrap_or(0);
+    let refused = (0..wanted).filter(|_| UdpSocket::bind(("127.0.0.1", 0)).is_err()).count();
+    answer(call, &json!(refused))
 }

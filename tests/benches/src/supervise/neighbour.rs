@@ -110,18 +110,7 @@ impl Scene {
     /// The 99th percentile of so many calls to the healthy one.
     fn turn(&self, calls: usize) -> Result<Duration> {
         let host = self.host.clone();
-        let turn = self.runtime.spawn(async move {
-            let mut samples = Samples::default();
-            let params = json!({"text": "the quick brown fox jumps over the lazy dog"});
-            for _ in 0..calls {
-                let watch = Watch::start();
-                let answer: Value = host.call("rust", "echo", &params).await?;
-                samples.push(watch.elapsed());
-                std::hint::black_box(answer);
-            }
-            anyhow::Ok(samples.quantile(990))
-        });
-        self.runtime.block_on(turn)?
+        self.runtime.block_on(self.runtime.spawn(async move { turn(&host, calls).await }))?
     }
 
     /// Has the sinner sin until the answer is dropped.
@@ -142,6 +131,19 @@ impl Scene {
         }
         sinning
     }
+}
+
+/// The 99th percentile of so many calls to the plugin `rust`.
+pub(super) async fn turn(host: &Host, calls: usize) -> Result<Duration> {
+    let mut samples = Samples::default();
+    let params = json!({"text": "the quick brown fox jumps over the lazy dog"});
+    for _ in 0..calls {
+        let watch = Watch::start();
+        let answer: Value = host.call("rust", "echo", &params).await?;
+        samples.push(watch.elapsed());
+        std::hint::black_box(answer);
+    }
+    Ok(samples.quantile(990))
 }
 
 impl Drop for Scene {

@@ -27,6 +27,7 @@ use nix::{
 
 use crate::{
     record::{Failure, Stage},
+    seccomp::{Filter, Instruction},
     spec::Spec,
     sys,
 };
@@ -170,6 +171,23 @@ pub(crate) fn filter(programs: &Programs) -> Result<Option<Result<OwnedFd, Errno
         Ok(listener) => Ok(Some(Ok(listener))),
         Err(errno) => plain().map(|()| Some(Err(errno))),
     }
+}
+
+/// A filter as the kernel takes it.
+pub(crate) fn program(filter: &Filter) -> Arc<[libc::sock_filter]> {
+    let one = |it: &Instruction| libc::sock_filter { code: it.code, jt: it.jt, jf: it.jf, k: it.k };
+    filter.instructions.iter().map(one).collect()
+}
+
+/// Loads a filter into the calling thread, for good, and forbids it new privileges first: for a
+/// thread of one's own that shall do no more than it must. Other threads are not concerned, and no
+/// other layer is there.
+///
+/// # Errors
+/// The kernel refuses the filter.
+pub fn seal_thread(filter: &Filter) -> Result<(), Errno> {
+    sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0)?;
+    sys::install_filter(&program(filter))
 }
 
 /// What execve wants, made before the process is sealed.

@@ -14,7 +14,8 @@ use crate::{
 };
 
 /// What the report says of a layer that was left out.
-pub(crate) const SWITCHED_OFF: &str = "switched off on purpose, to see what comes through without it";
+pub(crate) const SWITCHED_OFF: &str =
+    "switched off on purpose, to see what comes through without it";
 
 /// Which layers are left out; none, unless somebody asks for it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

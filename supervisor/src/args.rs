@@ -5,8 +5,10 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+mod overlay;
 mod run;
 
+pub(crate) use overlay::{Keep, Overlay, OverlayVerb, Which};
 pub(crate) use run::{DemandWords, FileWords, LimitWords, ReachWords, Run, ToolWord};
 
 use crate::{
@@ -55,6 +57,7 @@ pub(crate) enum Verb {
     List(List),
     Info(Info),
     HelpPlugin(HelpPlugin),
+    Overlay(Overlay),
     Why(Why),
     History(History),
     Check(Check),

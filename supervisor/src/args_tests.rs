@@ -175,6 +175,7 @@ fn help_of_the_whole() {
       list         List the plugins that can be called by name
       info         Show what a plugin offers and what it asks for
       help-plugin  Show how a plugin's methods are called
+      overlay      Look at what a command changed under `run --overlay`, keep it or drop it
       why          Tell why a plugin failed last, and what can be done about it
       history      Show what happened to a plugin lately: its calls, ends or states
       check        Validate a plugin directory without running anything of it
@@ -223,12 +224,16 @@ fn help_of_run() {
                                  directory for this one repository in ~/.cache/plugbay]
 
     Files:
-          --read <PATH>   Let it read this file or directory (repeatable)
-          --write <PATH>  Let it read, execute and change this file or directory (repeatable)
-          --exec <PATH>   Let it read and execute this file or directory (repeatable)
-          --deny <PATH>   Hide this although something around it is granted; `*`, `?` and `**` are
-                          matched when it starts (repeatable)
-          --bare          Do not grant the system's programs and libraries
+          --read <PATH>    Let it read this file or directory (repeatable)
+          --write <PATH>   Let it read, execute and change this file or directory (repeatable)
+          --exec <PATH>    Let it read and execute this file or directory (repeatable)
+          --deny <PATH>    Hide this although something around it is granted; `*`, `?` and `**` are
+                           matched when it starts (repeatable)
+          --overlay <DIR>  Let it change this directory as it likes, and keep the changes apart for
+                           `plugbay overlay`
+          --output <PATH>  Of the changes under --overlay, keep what is at or below this and drop the
+                           rest (repeatable)
+          --bare           Do not grant the system's programs and libraries
 
     Network and environment:
           --net <NET>           none, loopback, full, HOST[:PORT], PORT or listen:PORT (repeatable)
@@ -272,6 +277,7 @@ fn help_of_run() {
       plugbay run --write . --memory 4GiB --wall 10m -- cargo build --offline
       plugbay run --read . --net 443 --env TOKEN -- python3 fetch.py
       plugbay run --write . --deny '**/.env' --deny .git/hooks -- npm test
+      plugbay run --overlay . --output dist -- make
       plugbay run --report report.json -- sh -c 'cat /etc/shadow'
       plugbay run --profile ci --tool rust -- cargo test
       plugbay run --profile test

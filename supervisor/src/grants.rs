@@ -6,7 +6,7 @@
 
 use std::{
     fmt, io,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use plugbay_sandbox::{
@@ -44,6 +44,10 @@ pub(crate) struct Grants {
     pub(crate) files: Vec<FileGrant>,
     /// What of them stays hidden.
     pub(crate) deny: Vec<PathBuf>,
+    /// A directory of which the changes are kept apart.
+    pub(crate) overlay: Option<PathBuf>,
+    /// What of these changes is kept at the end, below it.
+    pub(crate) outputs: Vec<PathBuf>,
     /// What a person should know of that.
     pub(crate) notes: Vec<String>,
     /// Whether the system's programs are there.
@@ -68,12 +72,15 @@ pub(crate) struct Grants {
 
 /// Understands the flags of `run`.
 pub(crate) fn understand(typed: &Run, world: &World<'_>) -> Result<Grants, Failure> {
-    let files = files(&typed.files, world)?;
+    let mut files = files(&typed.files, world)?;
+    let overlay = overlay(&typed.files, &mut files, world)?;
     let workdir = workdir(typed.workdir.as_deref(), &files, world)?;
     let (deny, notes) = denied(&typed.files.deny, world)?;
     Ok(Grants {
         deny,
         notes,
+        outputs: outputs(&typed.files, overlay.as_deref(), world)?,
+        overlay,
         base: if typed.files.bare { Base::Bare } else { Base::System },
         network: network(&typed.reach.net)?,
         unix_sockets: sockets(&typed.reach, world)?,
@@ -106,6 +113,46 @@ pub(crate) fn files(typed: &FileWords, world: &World<'_>) -> Result<Vec<FileGran
         }
     }
     Ok(grants)
+}
+
+/// The directory of `--overlay`, which is granted for writing.
+fn overlay(
+    typed: &FileWords,
+    files: &mut Vec<FileGrant>,
+    world: &World<'_>,
+) -> Result<Option<PathBuf>, Failure> {
+    let Some(path) = &typed.overlay else { return Ok(None) };
+    let path = resolve("--overlay", path, world)?;
+    let shown = path.display();
+    if path == Path::new("/") {
+        return Err(Failure::usage("--overlay cannot be the whole host; name a directory"));
+    }
+    if files.iter().any(|grant| grant.path == path && grant.access == Access::Write) {
+        return Err(Failure::usage(format!("`{shown}` is given by --write and by --overlay"))
+            .hint("the one changes it, the other does not; give one of them"));
+    }
+    files.retain(|grant| grant.path != path);
+    files.push(FileGrant::requested(&path, Access::Write));
+    Ok(Some(path))
+}
+
+/// The paths of `--output` below the overlay. They need not be there yet.
+fn outputs(
+    typed: &FileWords,
+    overlay: Option<&Path>,
+    world: &World<'_>,
+) -> Result<Vec<PathBuf>, Failure> {
+    let below = |path: &PathBuf| {
+        let shown = path.display();
+        let refused = || Failure::usage(format!("--output `{shown}` is not in the --overlay"));
+        if path.components().any(|part| part == Component::ParentDir) {
+            return Err(refused().hint("name it without `..`"));
+        }
+        let whole: PathBuf = world.current_dir.join(path).components().collect();
+        let below = overlay.and_then(|overlay| whole.strip_prefix(overlay).ok());
+        below.map(Path::to_owned).ok_or_else(refused)
+    };
+    typed.output.iter().map(below).collect()
 }
 
 /// What `--deny` hides, and what there is to say of it. A name that is not there is a mistake, since
@@ -374,6 +421,19 @@ mod tests {
         --deny `**/.env` finds nothing; what is made later is not hidden
         ");
         assert!(meant(&["--deny", "kye"]).is_err());
+    }
+
+    #[test]
+    fn an_overlay_is_a_grant_and_outputs_lie_in_it() {
+        let grants = meant(&["--overlay", ".", "--output", "dist", "--read", "."]).unwrap();
+        assert_eq!(grants.overlay.as_deref(), Some(Path::new("/here")));
+        assert_eq!(grants.files, [grant("/here", Access::Write)]);
+        assert_eq!(grants.outputs, [Path::new("dist")]);
+        assert_eq!(grants.workdir, Path::new("/here"));
+        for outside in ["/srv/x", "../x", "a/../../x"] {
+            assert!(meant(&["--overlay", ".", "--output", outside]).is_err(), "{outside}");
+        }
+        assert!(meant(&["--overlay", ".", "--write", "."]).is_err());
     }
 
     #[test]

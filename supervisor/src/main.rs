@@ -12,6 +12,7 @@ mod exit;
 mod failure;
 mod grants;
 mod output;
+mod overlay;
 mod profile;
 mod spelling;
 mod tool;
@@ -52,6 +53,7 @@ fn dispatch(verb: Verb, terminal: Terminal) -> Outcome {
         Verb::List(typed) => cli::list::run(&typed, terminal),
         Verb::Info(typed) => cli::info::run(&typed, terminal),
         Verb::HelpPlugin(typed) => cli::help_plugin::run(&typed, terminal),
+        Verb::Overlay(typed) => cli::overlay::run(&typed, terminal),
         Verb::Why(typed) => cli::why::run(&typed, terminal),
         Verb::History(typed) => cli::history::run(&typed, terminal),
         Verb::Check(typed) => cli::check::run(&typed, terminal),
@@ -66,6 +68,7 @@ fn wants_json(verb: &Verb) -> bool {
         Verb::Call(typed) => typed.json,
         Verb::List(typed) => typed.json,
         Verb::Info(typed) => typed.json,
+        Verb::Overlay(typed) => typed.wants_json(),
         Verb::Why(typed) => typed.json,
         Verb::History(typed) => typed.json,
         Verb::Check(typed) => typed.json,

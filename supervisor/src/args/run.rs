@@ -25,6 +25,7 @@ use crate::spelling::{self, Bound, EnvWord, FilterWord, NetWord};
         plugbay run --write . --memory 4GiB --wall 10m -- cargo build --offline\n  \
         plugbay run --read . --net 443 --env TOKEN -- python3 fetch.py\n  \
         plugbay run --write . --deny '**/.env' --deny .git/hooks -- npm test\n  \
+        plugbay run --overlay . --output dist -- make\n  \
         plugbay run --report report.json -- sh -c 'cat /etc/shadow'\n  \
         plugbay run --profile ci --tool rust -- cargo test\n  \
         plugbay run --profile test"
@@ -132,6 +133,14 @@ pub(crate) struct FileWords {
     /// starts (repeatable)
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) deny: Vec<PathBuf>,
+
+    /// Let it change this directory as it likes, and keep the changes apart for `plugbay overlay`
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) overlay: Option<PathBuf>,
+
+    /// Of the changes under --overlay, keep what is at or below this and drop the rest (repeatable)
+    #[arg(long, value_name = "PATH", requires = "overlay", value_hint = ValueHint::AnyPath)]
+    pub(crate) output: Vec<PathBuf>,
 
     /// Do not grant the system's programs and libraries
     #[arg(long)]

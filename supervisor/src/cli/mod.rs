@@ -12,6 +12,7 @@ pub(crate) mod history;
 pub(crate) mod info;
 pub(crate) mod list;
 pub(crate) mod man;
+pub(crate) mod overlay;
 pub(crate) mod past;
 pub(crate) mod run;
 pub(crate) mod why;

@@ -5,6 +5,7 @@
 //! passed on, seal and start, serve its way out if it has one (`outside`), watch (see `watch`), report,
 //! and end as the command ended.
 
+mod laid;
 pub(crate) mod last;
 mod outside;
 mod profile;
@@ -29,7 +30,7 @@ use plugbay_sandbox::{
     scrub,
 };
 
-use self::{profile::Chosen, report::Report, tool::Toolbox, watch::End};
+use self::{laid::Laid, profile::Chosen, report::Report, tool::Toolbox, watch::End};
 use crate::{
     args::Run,
     env,
@@ -57,17 +58,25 @@ pub(crate) fn run(typed: &Run, terminal: Terminal) -> Outcome {
     };
     let mut report = Report::open(typed.report.as_deref(), &typed.command, &grants)?;
     report.asked(&typed, origin.chosen.as_ref());
-    let ended = seal_and_watch(&typed, &grants, &origin, terminal, &mut report);
+    let mut laid = Laid::begin(&typed, &grants)?;
+    let ended = seal_and_watch(&typed, &grants, &origin, terminal, (&mut report, laid.as_mut()));
     match &ended {
         Ok(end) => report.ended(end),
         Err(failure) => report.never_ran(failure),
     }
     report.write(env::state_dir().as_deref())?;
-    let end = ended?;
+    let end = match (ended, &laid) {
+        (Ok(end), _) => end,
+        (Err(failure), laid) => {
+            laid.iter().for_each(Laid::abandon);
+            return Err(failure);
+        }
+    };
     if !typed.quiet {
         tell(&end, &grants, typed.explain, terminal);
     }
     origin.warn_of_change(&grants, terminal);
+    laid.map_or(Ok(()), |laid| laid.settle(typed.quiet, terminal))?;
     Ok(status(&end))
 }
 
@@ -97,7 +106,7 @@ fn seal_and_watch(
     grants: &Grants,
     origin: &Origin,
     terminal: Terminal,
-    report: &mut Report,
+    (report, laid): (&mut Report, Option<&mut Laid>),
 ) -> Result<End, Failure> {
     if grants.level == Level::None {
         terminal.say_as(Tone::Bad, "warning", "level none: the command runs without a sandbox");
@@ -107,11 +116,14 @@ fn seal_and_watch(
     }
     let resolved = find(&typed.command, grants, origin)?;
     let notes = [origin.toolbox.notes.clone(), resolved.notes.clone()].concat();
-    let spec = spec(grants, resolved, &origin.toolbox.env);
+    let mut spec = spec(grants, resolved, &origin.toolbox.env);
+    if let Some(laid) = &laid {
+        laid.ask(&mut spec);
+    }
     report.planned(&spec, notes);
     let outside = outside::Prepared::of(&spec)?;
     let signals = watch::Signals::block().map_err(not_sealed)?;
-    let mut child = start(spec, typed.explain)?;
+    let mut child = start(spec, typed.explain, (laid, terminal))?;
     let outside = outside.map(|outside| outside.serve(child.take_way())).transpose();
     let outside = outside.map_err(not_sealed)?.unwrap_or_default();
     report.started(child.enforcement());
@@ -184,15 +196,31 @@ fn name_of(grant: &EnvGrant) -> &str {
 }
 
 /// Seals and starts, with our own standard streams.
-fn start(spec: Spec, explain: bool) -> Result<Child, Failure> {
-    let stdio = Stdio {
-        input: io::stdin().as_fd().try_clone_to_owned().map_err(not_sealed)?,
-        output: io::stdout().as_fd().try_clone_to_owned().map_err(not_sealed)?,
-        error: io::stderr().as_fd().try_clone_to_owned().map_err(not_sealed)?,
-    };
+fn start(
+    mut spec: Spec,
+    explain: bool,
+    (mut laid, terminal): (Option<&mut Laid>, Terminal),
+) -> Result<Child, Failure> {
     let mut launcher = Launcher::new().map_err(|error| of_launch(&error))?;
     launcher.watch(if explain { Watch::Attempts } else { Watch::Denials });
-    launcher.start(spec, stdio).map_err(|error| of_launch(&error))
+    loop {
+        let stdio = Stdio {
+            input: io::stdin().as_fd().try_clone_to_owned().map_err(not_sealed)?,
+            output: io::stdout().as_fd().try_clone_to_owned().map_err(not_sealed)?,
+            error: io::stderr().as_fd().try_clone_to_owned().map_err(not_sealed)?,
+        };
+        let error = match launcher.start(spec.clone(), stdio) {
+            Ok(child) => return Ok(child),
+            Err(error) => error,
+        };
+        let again = match &mut laid {
+            Some(laid) => laid.next_way(&error, &mut spec, terminal)?,
+            None => false,
+        };
+        if !again {
+            return Err(of_launch(&error));
+        }
+    }
 }
 
 fn not_sealed(error: io::Error) -> Failure {

@@ -128,6 +128,9 @@ async fn start(request: &Request, verbose: bool, terminal: Terminal) -> Result<H
     if let Some(store) = past::file() {
         builder = builder.store(store);
     }
+    if let Some(directory) = past::directory() {
+        builder = builder.withhold(directory);
+    }
     if let Some(config) = &request.config {
         builder = builder.config(request.name(), config.clone());
     }

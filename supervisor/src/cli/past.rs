@@ -2,7 +2,11 @@
 
 pub(crate) mod document;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
 
 use plugbay::store::{Reader, StoreError};
 
@@ -14,6 +18,13 @@ pub(crate) const FILE_NAME: &str = "history.db";
 /// Where the store is, if the environment names a place.
 pub(crate) fn file() -> Option<PathBuf> {
     env::state_dir().map(|directory| directory.join(FILE_NAME))
+}
+
+/// The state directory, made where it is missing: what is not there cannot be kept from a plugin.
+pub(crate) fn directory() -> Option<PathBuf> {
+    let directory = env::state_dir()?;
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+    made.is_ok().then_some(directory)
 }
 
 /// The plugin that is meant: a word with a slash (or a dot in front) is its directory, any other its

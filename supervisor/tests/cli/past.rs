@@ -235,3 +235,35 @@ fn why_tells_what_keeps_a_plugin_down_that_never_failed() {
     let why = keeping(state.path(), &["why", "words"]).ok();
     assert!(why.starts_with("words: failed\n") && why.contains("does not fit"), "{why}");
 }
+
+/// Tells whether it can read its first parameter.
+const READER: &str = r#"
+while read -r request; do
+    id=${request#*\"id\":}; id=${id%%[,\}]*}
+    path=${request#*\"params\":[\"}; path=${path%%\"*}
+    result=$(cat "$path" >/dev/null 2>&1 && echo read || echo refused)
+    printf '{"jsonrpc":"2.0","id":%s,"result":"%s"}\n' "$id" "$result"
+done
+"#;
+
+#[test]
+fn a_plugin_that_may_read_all_around_it_does_not_read_the_store() {
+    let (_root, directory) = it();
+    std::fs::write(directory.join("main.sh"), READER).unwrap();
+    let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (state, plain) = (home.path().join("state"), home.path().join("plain"));
+    std::fs::write(&plain, "open").unwrap();
+    let asked = |path: &Path| {
+        let params = serde_json::json!([path]).to_string();
+        let (it, home) = (directory.to_str().unwrap(), home.path().to_str().unwrap());
+        keeping(&state, &["call", it, "read", &params, "--read", home])
+    };
+    let left = asked(&plain);
+    if left.stderr.contains("only mounts could hide it") {
+        assert_eq!(left.code, Some(4), "without mounts it does not start: {left:?}");
+        return;
+    }
+    assert_eq!(left.ok(), "\"read\"\n");
+    assert!(state.join("history.db").exists());
+    assert_eq!(asked(&state.join("history.db")).ok(), "\"refused\"\n");
+}

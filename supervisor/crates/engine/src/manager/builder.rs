@@ -219,10 +219,26 @@ impl HostBuilder {
     /// aside, so that nothing waits for it; one that cannot be written costs records and nothing
     /// else: see [`Host::store`]. Of the calls of one plugin, twenty in a second are kept that
     /// succeeded, and twenty that did not. By default nothing is kept. Read by
-    /// [`store`](crate::store).
+    /// [`store`](crate::store). No plugin gets at the file: see [`withhold`](Self::withhold).
     #[must_use]
     pub fn store(mut self, file: impl Into<PathBuf>) -> Self {
-        self.store = Some(file.into());
+        let file = file.into();
+        for end in ["", "-wal", "-shm"] {
+            let mut name = file.clone().into_os_string();
+            name.push(end);
+            self.mould.withheld.push(name.into());
+        }
+        self.store = Some(file);
+        self
+    }
+
+    /// Keeps a path from every plugin, whatever it is granted: inside a granted tree it stays hidden,
+    /// and a grant of it, or of something in it, is refused. Where mounts cannot be had, a plugin whose
+    /// grants would show it does not start. What is there counts when a process is started, so a
+    /// directory that exists is better withheld than files that come and go.
+    #[must_use]
+    pub fn withhold(mut self, path: impl Into<PathBuf>) -> Self {
+        self.mould.withheld.push(path.into());
         self
     }
 

@@ -1,6 +1,6 @@
 //! What it takes to run a plugin: kept for its whole life, turned into a plan for each process.
 
-use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 
 use plugbay_manifest::{Dialect, ExitRule, Manifest, Sdk};
 use plugbay_protocol::{
@@ -8,7 +8,7 @@ use plugbay_protocol::{
     handshake::{Features, Initialize, Peer, Restart, WireLimits, feature},
     limits,
 };
-use plugbay_sandbox::{Access, EnvGrant, FileGrant, deny, resolve::resolve, scrub};
+use plugbay_sandbox::{Access, EnvGrant, FileGrant, Spec, deny, resolve::resolve, scrub};
 use serde_json::value::RawValue;
 
 use super::{ledger::Ledger, sdk};
@@ -169,6 +169,7 @@ impl Recipe {
             let mut spec = grants::spec(&manifest, &place, command)
                 .map_err(|message| refused("grants", message))?;
             spec.deny = hidden(&manifest, &place, &mut notes)?;
+            withhold(&mut spec, &place)?;
             let grants = grants::told(&spec, &manifest, host_methods);
             Ok(Prepared { spec, grants, notes })
         })
@@ -256,6 +257,28 @@ fn hidden(
     hidden.sort();
     hidden.dedup();
     Ok(hidden)
+}
+
+/// Hides what is the host's own. Inside something hidden a grant would open it again, so there is none;
+/// but a plugin may live there.
+fn withhold(spec: &mut Spec, place: &Place) -> Result<(), Cause> {
+    // What is not there has nothing in it.
+    let withheld = place.withheld.iter().filter_map(|path| path.canonicalize().ok());
+    for own in withheld.collect::<BTreeSet<_>>() {
+        let files = spec.files.iter().map(|grant| &grant.path);
+        let inside = |path: &&PathBuf| {
+            let real = path.canonicalize();
+            let real = real.as_ref().unwrap_or(path);
+            real.starts_with(&own) && !real.starts_with(&place.dir)
+        };
+        if let Some(granted) = files.chain(&spec.unix_sockets).find(inside) {
+            let message =
+                format!("`{}` is the host's own and cannot be granted", granted.display());
+            return Err(refused("grants", message));
+        }
+        spec.deny.push(own);
+    }
+    Ok(())
 }
 
 fn variables(manifest: &Manifest) -> Vec<EnvGrant> {

@@ -22,6 +22,8 @@ pub(crate) struct Mould {
     pub(crate) grants: BTreeMap<String, Vec<FileGrant>>,
     pub(crate) level: Level,
     pub(crate) demands: Demands,
+    /// What no plugin gets at.
+    pub(crate) withheld: Vec<PathBuf>,
     pub(crate) drain: Option<Duration>,
     pub(crate) tune: Option<fn(&mut Policy)>,
     /// The home directory that paths of grants are about.
@@ -58,6 +60,7 @@ impl Mould {
             extra: self.grants.get(name).cloned().unwrap_or_default(),
             level: self.level,
             demands: self.demands.clone(),
+            withheld: self.withheld.clone(),
         };
         let recipe = Recipe { manifest, place, config, counters };
         let mut policy = recipe.policy();

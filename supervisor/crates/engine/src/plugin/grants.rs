@@ -44,6 +44,8 @@ pub(crate) struct Place {
     pub(crate) level: Level,
     /// What it demands of single protections.
     pub(crate) demands: Demands,
+    /// What is the host's own: hidden from every plugin.
+    pub(crate) withheld: Vec<PathBuf>,
 }
 
 /// The spec of one process of the plugin.

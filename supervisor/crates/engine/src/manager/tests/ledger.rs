@@ -192,3 +192,34 @@ async fn what_follows_a_death_stands_in_its_record() {
     let then = events.next().await.unwrap().kind;
     assert!(matches!(then, crate::EventKind::State { to: "backoff", .. }), "{then:?}");
 }
+
+#[tokio::test]
+async fn no_plugin_gets_at_what_the_host_keeps() {
+    let root = tempfile::tempdir().unwrap();
+    let root_path = root.path().canonicalize().unwrap();
+    let state = root_path.join("state");
+    std::fs::create_dir(&state).unwrap();
+    let file = state.join("history.db");
+    let denied = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let told = denied.clone();
+    let stage = Stage::new(move |mut fake| {
+        *told.lock().unwrap() = fake.spec.deny.clone();
+        async move {
+            fake.greet("p", &[]).await;
+            fake.serve(without_meta).await
+        }
+    });
+    let granting = |path: &Path| {
+        format!("[permissions]\nfilesystem = {{ read = [\"{}\"] }}\n", path.display())
+    };
+    let keep = |builder: HostBuilder| builder.store(&file).withhold(&state).on_demand();
+    let host = host_of(&stage, &granting(&root_path), keep).await;
+    host.start_plugin("p").await.unwrap();
+    assert!(denied.lock().unwrap().contains(&state), "{denied:?}");
+    host.shutdown().await;
+    for inside in [&state, &file] {
+        let host = host_of(&stage, &granting(inside), keep).await;
+        let error = host.start_plugin("p").await.unwrap_err().to_string();
+        assert!(error.contains("is the host's own and cannot be granted"), "{error}");
+    }
+}

@@ -126,7 +126,8 @@ async fn start(request: &Request, verbose: bool, terminal: Terminal) -> Result<H
         .level(request.level)
         .on_log(move |record| log(record, verbose, terminal));
     if let Some(store) = past::file() {
-        builder = builder.store(store);
+        // Somebody starts the plugin, for one call.
+        builder = builder.store(store).afresh();
     }
     if let Some(directory) = past::directory() {
         builder = builder.withhold(directory);

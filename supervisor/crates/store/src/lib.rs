@@ -24,5 +24,7 @@ mod write;
 pub use error::StoreError;
 pub use prune::{Keep, Pruned};
 pub use read::Reader;
-pub use record::{Call, Change, Death, Denial, Hit, InFlight, Next, Record, Run, RunId, Usage};
+pub use record::{
+    Call, Change, Death, Denial, Hit, InFlight, Next, Record, Run, RunId, Standing, Usage,
+};
 pub use write::Writer;

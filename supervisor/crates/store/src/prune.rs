@@ -65,6 +65,8 @@ pub(crate) fn prune(
         let sql = format!("DELETE FROM {table} WHERE at_ms < ?");
         pruned.old += count(transaction.execute(&sql, [now_ms.saturating_sub(age)])?);
     }
+    let sql = "DELETE FROM standing WHERE at_ms < ?";
+    pruned.old += count(transaction.execute(sql, [now_ms.saturating_sub(age)])?);
     pruned.over += over(transaction, "death", "plugin, requested", keep.deaths)?;
     pruned.over += over(transaction, "call", "plugin", keep.calls)?;
     pruned.over += over(transaction, "change", "plugin", keep.changes)?;

@@ -8,7 +8,8 @@ use std::{
 use rusqlite::{Connection, Row};
 
 use crate::{
-    Call, Change, Death, Denial, Hit, InFlight, Next, Run, RunId, StoreError, Usage, schema,
+    Call, Change, Death, Denial, Hit, InFlight, Next, Run, RunId, Standing, StoreError, Usage,
+    schema,
 };
 
 /// The store, to be read. Others may write it meanwhile.
@@ -36,6 +37,10 @@ FROM call WHERE plugin = ? ORDER BY id DESC LIMIT ?";
 const CHANGES: &str = "
 SELECT run, plugin, instance, at_ms, from_state, to_state, why
 FROM change WHERE plugin = ? ORDER BY id DESC LIMIT ?";
+const STANDINGS: &str = "
+SELECT plugin, version, at_ms, failures, passing, last_delay_ms, quarantines, on_trial,
+    slow_level_milli, rest_ms, quarantined, restarts
+FROM standing WHERE host = ? ORDER BY plugin";
 
 impl Reader {
     /// Opens the store; `None` if nothing was ever kept.
@@ -87,6 +92,14 @@ impl Reader {
     /// When it cannot be read.
     pub fn changes(&self, plugin: &str, most: u32) -> Result<Vec<(RunId, Change)>, StoreError> {
         self.rows(CHANGES, (plugin, most), |row| Ok((RunId(row.get("run")?), change(row)?)))
+    }
+
+    /// How the plugins of a host of this name stood last.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn standings(&self, host: &str) -> Result<Vec<Standing>, StoreError> {
+        self.rows(STANDINGS, [host], standing)
     }
 
     /// The run that a record is of.
@@ -224,6 +237,23 @@ fn change(row: &Row<'_>) -> rusqlite::Result<Change> {
         from: row.get("from_state")?,
         to: row.get("to_state")?,
         why: row.get("why")?,
+    })
+}
+
+fn standing(row: &Row<'_>) -> rusqlite::Result<Standing> {
+    Ok(Standing {
+        plugin: row.get("plugin")?,
+        version: row.get("version")?,
+        at: time(row, "at_ms")?,
+        failures: row.get("failures")?,
+        passing: row.get("passing")?,
+        last_delay: millis(row, "last_delay_ms")?,
+        quarantines: row.get("quarantines")?,
+        on_trial: row.get("on_trial")?,
+        slow_level_milli: row.get("slow_level_milli")?,
+        rest: millis(row, "rest_ms")?,
+        quarantined: row.get("quarantined")?,
+        restarts: row.get("restarts")?,
     })
 }
 

@@ -39,6 +39,8 @@ pub enum Record {
     Call(Box<Call>),
     /// A plugin is in another state.
     Change(Change),
+    /// How a plugin stands with the restart policy; replaces what stood there.
+    Standing(Box<Standing>),
     /// Records that could not be kept.
     Loss {
         /// When that was noticed.
@@ -46,6 +48,35 @@ pub enum Record {
         /// How many.
         records: u64,
     },
+}
+
+/// How a plugin stands with the restart policy of its host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Which plugin.
+    pub plugin: String,
+    /// Its version: another one has failed nothing yet.
+    pub version: String,
+    /// When it stood so.
+    pub at: SystemTime,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Passing difficulties in a row.
+    pub passing: u32,
+    /// The last delay before a restart.
+    pub last_delay: Duration,
+    /// Quarantines since the slow breaker was last empty.
+    pub quarantines: u32,
+    /// Whether the start after a quarantine has yet to prove itself.
+    pub on_trial: bool,
+    /// Thousandths of failures that the slow breaker holds.
+    pub slow_level_milli: u64,
+    /// For how long the slow breaker does not leak yet: what is left of the quarantine.
+    pub rest: Duration,
+    /// Whether it is in quarantine.
+    pub quarantined: bool,
+    /// How often the restart policy replaced an instance.
+    pub restarts: u64,
 }
 
 /// How an instance ended.

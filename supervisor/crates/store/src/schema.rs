@@ -26,7 +26,7 @@ const DRAFTS: u32 = 1_000;
 const LOG_KEPT: i64 = 4 << 20;
 
 /// What makes version n + 1 of version n.
-const MIGRATIONS: [&str; 2] = [FIRST, DENIALS];
+const MIGRATIONS: [&str; 3] = [FIRST, DENIALS, STANDING];
 
 /// Times are milliseconds since 1970, so that `datetime(at_ms / 1000, 'unixepoch')` reads them.
 const FIRST: &str = "
@@ -142,6 +142,26 @@ CREATE TABLE denial (
     times INTEGER NOT NULL,
     details TEXT NOT NULL,
     PRIMARY KEY (death, place)
+) STRICT, WITHOUT ROWID;
+";
+
+/// How a plugin stands with the restart policy: one row, always the latest.
+const STANDING: &str = "
+CREATE TABLE standing (
+    host TEXT NOT NULL,
+    plugin TEXT NOT NULL,
+    version TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    passing INTEGER NOT NULL,
+    last_delay_ms INTEGER NOT NULL,
+    quarantines INTEGER NOT NULL,
+    on_trial INTEGER NOT NULL,
+    slow_level_milli INTEGER NOT NULL,
+    rest_ms INTEGER NOT NULL,
+    quarantined INTEGER NOT NULL,
+    restarts INTEGER NOT NULL,
+    PRIMARY KEY (host, plugin)
 ) STRICT, WITHOUT ROWID;
 ";
 

@@ -8,7 +8,8 @@ use std::{
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use crate::{
-    Call, Change, Death, Keep, Pruned, Record, Run, RunId, StoreError, Usage, prune, schema,
+    Call, Change, Death, Keep, Pruned, Record, Run, RunId, Standing, StoreError, Usage, prune,
+    schema,
 };
 
 /// The longest name, state or cause, in bytes.
@@ -69,6 +70,7 @@ impl Writer {
                     Record::Death(death) => insert_death(transaction, run, death)?,
                     Record::Call(call) => insert_call(transaction, run, call)?,
                     Record::Change(change) => insert_change(transaction, run, change)?,
+                    Record::Standing(standing) => put_standing(transaction, run, standing)?,
                     Record::Loss { at, records } => {
                         insert_loss(transaction, run, *at, *records)?;
                     }
@@ -229,6 +231,36 @@ fn insert_change(
             clip(&change.from, WORD),
             clip(&change.to, WORD),
             clip(&change.why, SENTENCE),
+        ])?;
+    Ok(())
+}
+
+/// Of the host that the run is of: others share the file.
+fn put_standing(
+    transaction: &Transaction<'_>,
+    run: RunId,
+    standing: &Standing,
+) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT OR REPLACE INTO standing (host, plugin, version, at_ms, failures, passing,
+             last_delay_ms, quarantines, on_trial, slow_level_milli, rest_ms, quarantined, restarts)
+             SELECT host, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM run WHERE id = ?",
+        )?
+        .execute(params![
+            standing.plugin,
+            clip(&standing.version, WORD),
+            since_epoch(standing.at),
+            standing.failures,
+            standing.passing,
+            millis(standing.last_delay),
+            standing.quarantines,
+            standing.on_trial,
+            number(standing.slow_level_milli),
+            millis(standing.rest),
+            standing.quarantined,
+            number(standing.restarts),
+            run.0,
         ])?;
     Ok(())
 }

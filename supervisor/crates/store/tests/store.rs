@@ -10,8 +10,8 @@ use std::{
 };
 
 use plugbay_store::{
-    Call, Change, Death, Denial, Hit, InFlight, Keep, Next, Reader, Record, Run, RunId, StoreError,
-    Usage, Writer,
+    Call, Change, Death, Denial, Hit, InFlight, Keep, Next, Reader, Record, Run, RunId, Standing,
+    StoreError, Usage, Writer,
 };
 use proptest::prelude::*;
 
@@ -346,8 +346,8 @@ fn a_newer_store_is_refused_with_both_versions() {
     drop(opened(&path, Keep::default()));
     edited(&path, "PRAGMA user_version = 99");
     for error in refusals(&path) {
-        assert!(matches!(error, StoreError::Newer { found: 99, known: 2, .. }), "{error:?}");
-        assert!(error.to_string().ends_with("is of version 99, this program knows up to 2"));
+        assert!(matches!(error, StoreError::Newer { found: 99, known: 3, .. }), "{error:?}");
+        assert!(error.to_string().ends_with("is of version 99, this program knows up to 3"));
     }
 }
 
@@ -431,4 +431,38 @@ proptest! {
             drop(writer.prune(at(1_000)));
         }
     }
+}
+
+fn standing(plugin: &str, failures: u32) -> Standing {
+    Standing {
+        plugin: plugin.into(),
+        version: "1.2.3".into(),
+        at: at(100),
+        failures,
+        passing: 1,
+        last_delay: Duration::from_millis(500),
+        quarantines: 2,
+        on_trial: true,
+        slow_level_milli: 7_250,
+        rest: Duration::from_secs(300),
+        quarantined: true,
+        restarts: 41,
+    }
+}
+
+#[test]
+fn of_each_plugin_of_a_host_the_last_standing_is_kept() {
+    let (_root, path) = place();
+    let (mut writer, run) = opened(&path, Keep::default());
+    let stand = |plugin, failures| Record::Standing(Box::new(standing(plugin, failures)));
+    writer.write(run, &[stand("p", 1), stand("q", 1), stand("p", 8)]).unwrap();
+    let other = writer.begin(&Run { host: "another".into(), ..self::run() }).unwrap();
+    writer.write(other, &[stand("p", 3)]).unwrap();
+    let reader = Reader::open(&path).unwrap().unwrap();
+    assert_eq!(reader.standings("plugbay").unwrap(), [standing("p", 8), standing("q", 1)]);
+    assert_eq!(reader.standings("another").unwrap(), [standing("p", 3)]);
+    assert_eq!(reader.standings("nobody").unwrap(), []);
+    let month = Duration::from_secs(31 * 24 * 3600);
+    assert_eq!(writer.prune(at(100) + month).unwrap().old, 3);
+    assert_eq!(reader.standings("plugbay").unwrap(), []);
 }

@@ -165,6 +165,26 @@ pub struct History {
     bucket: Bucket,
 }
 
+/// What a past comes to at one moment, apart from the clock that it was counted by: it can outlive
+/// its host.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Past {
+    /// Failures in a row.
+    pub failures: u32,
+    /// Passing difficulties in a row.
+    pub passing: u32,
+    /// The last delay before a restart.
+    pub last_delay: Duration,
+    /// Quarantines since the slow breaker was last empty.
+    pub quarantines: u32,
+    /// Whether the start after a quarantine has yet to prove itself.
+    pub on_trial: bool,
+    /// Failures that the slow breaker holds.
+    pub slow_level: f64,
+    /// For how long it does not leak yet: what is left of a quarantine.
+    pub rest: Duration,
+}
+
 /// The slow breaker.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Bucket {
@@ -201,6 +221,42 @@ impl History {
     #[must_use]
     pub fn is_on_trial(&self) -> bool {
         self.on_trial
+    }
+
+    /// What it comes to now.
+    #[must_use]
+    pub fn past(&self, policy: &Policy, now: Duration) -> Past {
+        Past {
+            failures: self.failures,
+            passing: self.passing,
+            last_delay: self.last_delay,
+            quarantines: self.quarantines,
+            on_trial: self.on_trial,
+            slow_level: self.slow_level(policy, now),
+            rest: self.bucket.leaked.saturating_sub(now),
+        }
+    }
+
+    /// What a past that was told `ago` comes to now. Numbers that cannot be, because the file they were
+    /// in was written by somebody else, are brought into their bounds.
+    #[must_use]
+    pub fn of(past: &Past, ago: Duration, policy: &Policy, now: Duration) -> Self {
+        let level = if past.slow_level.is_nan() { 0.0 } else { past.slow_level };
+        let rest = past.rest.min(policy.quarantine_cap);
+        let leaking = ago.saturating_sub(rest).as_secs_f64();
+        let leak = policy.slow_leak.as_secs_f64().max(f64::EPSILON);
+        let full = f64::from(policy.slow_breaker);
+        Self {
+            failures: past.failures.min(policy.breaker),
+            passing: past.passing,
+            last_delay: past.last_delay.min(policy.cap),
+            quarantines: past.quarantines,
+            on_trial: past.on_trial,
+            bucket: Bucket {
+                level: (level.clamp(0.0, full) - leaking / leak).max(0.0),
+                leaked: now.saturating_add(rest.saturating_sub(ago)),
+            },
+        }
     }
 
     /// How many failures the slow breaker holds now; it trips at [`Policy::slow_breaker`].

@@ -284,3 +284,47 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_past_goes_on_where_it_was_left() {
+    let (policy, mut history) = (policy(), History::default());
+    let fail = |history: &mut History, now| history.judge(&policy, Exit::Failure, now, 1.0);
+    for second in 0..7 {
+        assert!(matches!(fail(&mut history, seconds(second)), Verdict::Start(_)));
+    }
+    // Told at eleven minutes of one clock, taken up four minutes later at zero of another.
+    let past = history.past(&policy, seconds(660));
+    let mut later = History::of(&past, seconds(240), &policy, START);
+    assert_eq!(later.failures(), 7);
+    let expected = history.slow_level(&policy, seconds(900));
+    assert!((later.slow_level(&policy, START) - expected).abs() < 1e-9);
+    let verdict = fail(&mut later, START);
+    assert_eq!(verdict, Verdict::Quarantine(seconds(300)));
+    // In a quarantine nothing leaks, on either side of a host's end.
+    let past = later.past(&policy, seconds(100));
+    assert_eq!(past.rest, seconds(200));
+    let after = History::of(&past, seconds(500), &policy, START);
+    let expected = later.slow_level(&policy, seconds(600));
+    assert!((after.slow_level(&policy, START) - expected).abs() < 1e-9);
+    assert!(after.is_on_trial());
+}
+
+#[test]
+fn a_past_that_cannot_be_is_brought_into_its_bounds() {
+    let past = Past {
+        failures: u32::MAX,
+        passing: u32::MAX,
+        last_delay: Duration::MAX,
+        quarantines: u32::MAX,
+        on_trial: false,
+        slow_level: f64::INFINITY,
+        rest: Duration::MAX,
+    };
+    let policy = policy();
+    let mut history = History::of(&past, Duration::ZERO, &policy, START);
+    assert!(history.slow_level(&policy, START) <= f64::from(policy.slow_breaker));
+    assert!(history.stable_after(&policy) <= policy.cap * 2);
+    let verdict = history.judge(&policy, Exit::Failure, START, 1.0);
+    assert_eq!(verdict, Verdict::Quarantine(policy.quarantine_cap));
+    assert_eq!(History::of(&Past::default(), seconds(9), &policy, START).failures(), 0);
+}

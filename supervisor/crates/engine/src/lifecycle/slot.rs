@@ -46,11 +46,13 @@
 //! - After a quarantine one instance is tried; the others follow when it has proved stable.
 
 mod exchange;
+mod standing;
 mod state;
 
 use std::time::Duration;
 
 pub use exchange::{Change, Setback, Stage, SwapStrategy, Turn};
+pub use standing::{Marks, Standing};
 pub use state::{Hope, State};
 
 use exchange::Exchange;
@@ -89,7 +91,8 @@ pub enum Needs {
 pub enum Event {
     /// Somebody wants the plugin up. An operator's start is never refused and absolves its past.
     Start,
-    /// A call came for a plugin that nobody wanted so far, or for a while.
+    /// A call came for a plugin that nobody wanted so far, or for a while; or its host starts. What
+    /// an earlier host knew of it still counts.
     Wanted,
     /// Somebody wants it down. A second stop skips to SIGTERM, a third to the tree kill.
     Stop,
@@ -336,7 +339,7 @@ impl Slot {
         let mut effects = Vec::new();
         match event {
             Event::Start => self.start(&mut effects),
-            Event::Wanted if self.wish == Wish::Nothing && self.gate == Gate::Open => {
+            Event::Wanted if self.wish == Wish::Nothing && self.gate != Gate::Failed => {
                 self.wish = Wish::Up;
             }
             Event::Wanted => {}

@@ -31,6 +31,7 @@ use super::{
     mould::{Cast, Mould},
     plug::Plug,
     service::{Caller, Desk, Methods},
+    standing::{self, Known},
     status::Muster,
     table::Table,
 };
@@ -59,6 +60,7 @@ pub struct HostBuilder {
     mould: Mould,
     sink: LogSink,
     store: Option<PathBuf>,
+    afresh: bool,
     methods: Methods,
     taken: Option<String>,
     eager: bool,
@@ -79,6 +81,7 @@ impl HostBuilder {
             mould: Mould::default(),
             sink: LogSink::default(),
             store: None,
+            afresh: false,
             methods: Methods::default(),
             taken: None,
             eager: true,
@@ -232,6 +235,15 @@ impl HostBuilder {
         self
     }
 
+    /// Begins without what the store knows of failures, quarantines and restarts, and leaves that as it
+    /// is: for a host that a person starts for one purpose. Otherwise a host with a store goes on where
+    /// the last one of its [name](Self::name) left off, unless the plugin has another version now.
+    #[must_use]
+    pub fn afresh(mut self) -> Self {
+        self.afresh = true;
+        self
+    }
+
     /// Keeps a path from every plugin, whatever it is granted: inside a granted tree it stays hidden,
     /// and a grant of it, or of something in it, is refused. Where mounts cannot be had, a plugin whose
     /// grants would show it does not start. What is there counts when a process is started, so a
@@ -284,7 +296,19 @@ impl HostBuilder {
             Some(launcher) => launcher,
             None => keeper(self.keeper.as_deref())?,
         };
-        Ok(self.open(packages, skipped, launcher))
+        let known = self.known().await;
+        Ok(self.open(packages, skipped, launcher, known))
+    }
+
+    /// How the plugins of an earlier host of this name stood. A store that cannot be read costs that
+    /// and nothing else; the one that writes it says why.
+    async fn known(&self) -> BTreeMap<String, Known> {
+        let Some(file) = self.store.clone().filter(|_| !self.afresh) else {
+            return BTreeMap::new();
+        };
+        let (host, now) = (self.name.name.clone(), clock::wall());
+        let read = tokio::task::spawn_blocking(move || standing::known(&file, &host, now)).await;
+        read.ok().and_then(Result::ok).unwrap_or_default()
     }
 
     fn check_names(&self, packages: &[Package]) -> Result<(), StartError> {
@@ -309,6 +333,7 @@ impl HostBuilder {
         packages: Vec<Package>,
         skipped: Vec<Skipped>,
         launcher: Arc<dyn Launcher>,
+        mut known: BTreeMap<String, Known>,
     ) -> Host {
         let environment = self.environment.clone().unwrap_or_else(|| std::env::vars_os().collect());
         self.mould.home = home(&environment);
@@ -318,7 +343,9 @@ impl HostBuilder {
             .into_iter()
             .map(|package| {
                 let reason = unresolved.get(package.manifest.plugin.name.as_str()).cloned();
-                let plug = self.plug(package, reason, &ledger);
+                let mut plug = self.plug(package, reason, &ledger);
+                plug.known = known.remove(&*plug.entry.name);
+                plug.is_remembered = self.store.is_some() && !self.afresh;
                 (plug.entry.name.clone(), plug)
             })
             .collect();

@@ -19,10 +19,16 @@ use plugbay_sandbox::{Denial, Hit};
 use plugbay_store::{Change, InFlight, Keep, Next, Record, Run, RunId, StoreError, Usage, Writer};
 use tokio::{sync::watch, time};
 
-use super::report::{CallReport, Notes};
+use super::{
+    report::{CallReport, Notes},
+    standing,
+};
 use crate::{
     clock,
-    lifecycle::identity::{Generation, InstanceId},
+    lifecycle::{
+        identity::{Generation, InstanceId},
+        slot::Standing,
+    },
     plugin::{
         death::{Cause, Death},
         lock,
@@ -114,6 +120,7 @@ struct Shared {
 enum Note {
     Died { plugin: Arc<str>, version: Arc<str>, death: Arc<Death> },
     Called { plugin: Arc<str>, method: Arc<str>, notes: Box<Notes> },
+    Stood { plugin: Arc<str>, version: Arc<str>, at: SystemTime, standing: Box<Standing> },
     Changed { plugin: Arc<str>, instance: Option<InstanceId>, at: SystemTime, step: Step },
 }
 
@@ -162,6 +169,16 @@ impl Ledger {
     pub(crate) fn changed(&self, plugin: &Arc<str>, instance: Option<InstanceId>, step: Step) {
         let (plugin, at) = (plugin.clone(), clock::wall());
         self.note(|| Note::Changed { plugin, instance, at, step });
+    }
+
+    /// Notes how a plugin stands with the restart policy now.
+    pub(crate) fn stands(&self, plugin: &Arc<str>, version: &str, standing: Standing) {
+        self.note(|| Note::Stood {
+            plugin: plugin.clone(),
+            version: version.into(),
+            at: clock::wall(),
+            standing: Box::new(standing),
+        });
     }
 
     fn note(&self, note: impl FnOnce() -> Note) {
@@ -308,6 +325,9 @@ fn record(note: Note) -> Record {
         Note::Called { plugin, method, notes } => {
             let report = notes.into_report(plugin, method, clock::now(), clock::wall());
             Record::Call(Box::new(called(&report)))
+        }
+        Note::Stood { plugin, version, at, standing } => {
+            Record::Standing(Box::new(standing::row(&plugin, &version, at, &standing)))
         }
         Note::Changed { plugin, instance, at, step } => Record::Change(Change {
             plugin: plugin.to_string(),

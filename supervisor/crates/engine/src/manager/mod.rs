@@ -32,6 +32,7 @@ mod plug;
 mod report;
 mod sdk;
 mod service;
+mod standing;
 mod status;
 mod stream;
 mod swap;

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     directory::{Entry, Route},
     edition::Edition,
+    standing::Known,
     status::{Counts, InstanceStatus, PluginStatus, Stay},
     swap::Followed,
 };
@@ -51,6 +52,10 @@ pub(crate) struct Plug {
     pub(crate) lacks: Vec<Arc<str>>,
     /// Why it can never run as it is.
     pub(crate) refused: Option<String>,
+    /// How it stood when a host of this name was here before, until that is taken up.
+    pub(crate) known: Option<Known>,
+    /// Whether it is noted how it stands with the restart policy.
+    pub(crate) is_remembered: bool,
     /// How its start with the host went so far, if it is one of those.
     pub(crate) enlisted: Option<Enlisted>,
     route: watch::Sender<Route>,
@@ -112,6 +117,8 @@ impl Plug {
             entry,
             slot,
             refused,
+            known: None,
+            is_remembered: false,
             enlisted: None,
             route,
             editions: BTreeMap::from([(edition.generation, edition.clone())]),

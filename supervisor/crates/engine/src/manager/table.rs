@@ -116,6 +116,9 @@ impl Table {
     /// Refuses those that cannot run, and starts those that are wanted at once: whoever needs
     /// others waits for them.
     pub(crate) fn open(&mut self, eager: bool) {
+        for name in self.names(|plug| plug.known.is_some()) {
+            self.resume(&name);
+        }
         for name in self.names(|plug| plug.refused.is_some()) {
             self.step(&name, Event::Refuse);
         }
@@ -131,8 +134,21 @@ impl Table {
             .into_iter()
             .partition(|name| self.plugs.get(name).is_some_and(|plug| plug.needs.is_empty()));
         for name in alone.iter().chain(&others) {
-            self.step(name, Event::Start);
+            self.step(name, Event::Wanted);
         }
+    }
+
+    /// Takes up where an earlier host left off; another version has no past.
+    fn resume(&mut self, name: &Arc<str>) {
+        let now = self.now();
+        let Some(plug) = self.plugs.get_mut(name) else { return };
+        let version = plug.edition().manifest().plugin.version.to_string();
+        let Some(known) = plug.known.take().filter(|known| known.version == version) else {
+            return;
+        };
+        let before = plug.slot.state();
+        let effects = plug.slot.resume(&known.standing, known.ago, now);
+        self.carry_out(name, Decided { before, effects });
     }
 
     fn names(&self, test: impl Fn(&Plug) -> bool) -> Vec<Arc<str>> {
@@ -379,14 +395,21 @@ impl Table {
         self.decide_by(name, |slot| slot.step(event, moment))
     }
 
+    /// Notes also how the plugin stands with the restart policy now. That a host goes down absolves
+    /// nobody.
     fn decide_by(
         &mut self,
         name: &Arc<str>,
         decide: impl FnOnce(&mut Slot) -> Vec<Effect>,
     ) -> Option<Decided> {
-        let slot = &mut self.plugs.get_mut(name)?.slot;
-        let before = slot.state();
-        let effects = decide(slot);
+        let now = self.now();
+        let plug = self.plugs.get_mut(name)?;
+        let (before, marks) = (plug.slot.state(), plug.slot.marks());
+        let effects = decide(&mut plug.slot);
+        if plug.is_remembered && self.farewells.is_empty() && plug.slot.marks() != marks {
+            let version = plug.edition().manifest().plugin.version.to_string();
+            self.kitchen.ledger.stands(name, &version, plug.slot.standing(now));
+        }
         Some(Decided { before, effects })
     }
 

@@ -337,3 +337,34 @@ fn a_stable_plugin_has_no_timer() {
     }
     assert_eq!((world.slot.state(), world.alive.len()), (State::Running, 3));
 }
+
+#[test]
+fn a_quarantine_that_an_earlier_host_began_is_sat_out_and_then_tried() {
+    let past = crate::lifecycle::restart::Past {
+        on_trial: true,
+        rest: Duration::from_secs(300),
+        ..Default::default()
+    };
+    let standing = Standing { past, restarts: 7, quarantined: true };
+    let moment = |seconds| Moment { now: Duration::from_secs(seconds), dice: 0.5 };
+    let resumed = |ago| {
+        let rules = Rules { instances: 2, ..Rules::default() };
+        let mut slot = Slot::new(rules, Needs::Met);
+        let effects = slot.resume(&standing, Duration::from_secs(ago), Duration::ZERO);
+        assert_eq!((slot.state(), slot.restarts()), (State::Idle, 7));
+        (slot, effects)
+    };
+    let (mut slot, effects) = resumed(100);
+    let left = Duration::from_secs(200);
+    assert_eq!(effects, [Effect::Arm(Timer::Gate, left)]);
+    assert_eq!(slot.step(Event::Wanted, moment(1)), []);
+    assert_eq!(slot.state(), State::Quarantined { length: left });
+    let tried = slot.step(Event::Due(Timer::Gate), moment(200));
+    assert_eq!(tried, [Effect::Launch(InstanceId::FIRST)], "one of two, on trial");
+    let (mut slot, effects) = resumed(301);
+    assert_eq!(effects, []);
+    assert_eq!(slot.step(Event::Wanted, moment(1)), [Effect::Launch(InstanceId::FIRST)]);
+    let (mut slot, _) = resumed(0);
+    slot.step(Event::Start, moment(1));
+    assert_eq!((slot.state(), slot.instances().len()), (State::Starting, 2), "by hand");
+}

@@ -223,3 +223,49 @@ async fn no_plugin_gets_at_what_the_host_keeps() {
         assert!(error.contains("is the host's own and cannot be granted"), "{error}");
     }
 }
+
+/// Is up at once and fails at once.
+fn hopeless() -> Stage {
+    Stage::new(|mut fake| async move {
+        fake.greet("p", &[]).await;
+        Cause::Code(1)
+    })
+}
+
+/// A host that puts a plugin in quarantine at once.
+async fn strict(stage: &Stage, store: &Path, more: fn(HostBuilder) -> HostBuilder) -> Host {
+    let tuned = |builder: HostBuilder| builder.restart_policy(|policy| policy.breaker = 1);
+    host_of(stage, "", |builder| more(tuned(builder.store(store)))).await
+}
+
+#[tokio::test]
+async fn a_quarantine_outlives_its_host() {
+    let root = tempfile::tempdir().unwrap();
+    let store = root.path().join("store.db");
+    let host = strict(&hopeless(), &store, |builder| builder).await;
+    while host.plugin("p").await.unwrap().state != "quarantined" {
+        tokio::task::yield_now().await;
+    }
+    host.shutdown().await;
+
+    let stage = echo();
+    let host = strict(&stage, &store, |builder| builder).await;
+    let error = host.call::<_, Value>("p", "m", &json!({})).await.unwrap_err();
+    assert_eq!(error.kind().name(), "quarantined", "{error}");
+    let status = host.plugin("p").await.unwrap();
+    assert_eq!((status.state, status.failures, stage.launches()), ("quarantined", 1, 0));
+    let left = status.starts_in.unwrap();
+    assert!(left <= Duration::from_secs(300) && left > Duration::from_secs(200), "{left:?}");
+    host.shutdown().await;
+
+    // Who begins afresh, or starts it by hand, is not refused; the latter is remembered.
+    let host = strict(&echo(), &store, HostBuilder::afresh).await;
+    host.call::<_, Value>("p", "m", &json!({})).await.unwrap();
+    host.shutdown().await;
+    let host = strict(&echo(), &store, HostBuilder::on_demand).await;
+    host.call::<_, Value>("p", "m", &json!({})).await.unwrap_err();
+    host.start_plugin("p").await.unwrap();
+    host.shutdown().await;
+    let host = strict(&echo(), &store, |builder| builder).await;
+    host.call::<_, Value>("p", "m", &json!({})).await.unwrap();
+}

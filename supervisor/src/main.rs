@@ -4,7 +4,6 @@
 
 mod args;
 mod attack;
-mod canary;
 mod chaos;
 mod cli;
 mod env;
@@ -28,9 +27,7 @@ use crate::{
 
 fn main() -> ExitCode {
     plugbay::init();
-    if let Some(ended) =
-        canary::run_if_asked().or_else(attack::run_if_asked).or_else(chaos::run_if_asked)
-    {
+    if let Some(ended) = attack::run_if_asked().or_else(chaos::run_if_asked) {
         return ended;
     }
     let terminal = Terminal::detect();

@@ -3,6 +3,7 @@
 
 mod deny;
 mod grants;
+mod ladder;
 mod overlay;
 mod reports;
 mod trees;

@@ -5,20 +5,17 @@
 //! trial is played twice, inside and, as the positive control, without a sandbox.
 
 mod attack;
-mod claim;
-mod scene;
-mod trial;
+mod proof;
 
 use std::{fs, path::Path};
 
-use plugbay_sandbox::{Held, Launcher, LayerReport, Level, Rung, TreeKill};
+use plugbay_sandbox::{
+    Held, Launcher, LayerReport, Level, Rung, TreeKill,
+    proof::{Stage, Trial, Verdict},
+};
 use serde::Serialize;
 
-use self::{
-    claim::Verdict,
-    scene::Stage,
-    trial::{Proof, Trial},
-};
+use self::proof::Proof;
 use crate::{
     args::Doctor,
     env,
@@ -50,11 +47,14 @@ fn examine() -> Result<Findings, Failure> {
     let stage = Stage::set().map_err(|error| refused(&format!("set up the probes: {error}")))?;
     let program = env::own_program().map_err(|error| refused(&error))?;
     let mut launcher = Launcher::new().map_err(|error| refused(&error))?;
-    let sealed = Trial::sealed(&stage.scene).play(&mut launcher, &program)?;
-    let mut proofs = sealed.proofs;
+    let mut play =
+        |trial: Trial| trial.play(&mut launcher, &program).map_err(|error| refused(&error));
+    let sealed = play(Trial::sealed(&stage.scene))?;
+    let mut tried = sealed.tried;
     for trial in std::iter::once(Trial::ports(&stage.scene)).chain(Trial::limits()) {
-        proofs.extend(trial.play(&mut launcher, &program)?.proofs);
+        tried.extend(play(trial)?.tried);
     }
+    let proofs = tried.into_iter().map(Proof::from).collect();
     let machine = launcher.machine();
     let (rung, lost) = launcher.rung(Level::Standard);
     Ok(Findings {

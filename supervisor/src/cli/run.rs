@@ -25,7 +25,7 @@ use std::{
 use nix::errno::Errno;
 use plugbay_sandbox::{
     Child, Enforcement, EnvGrant, LaunchError, Launcher, Level, PlanError, Spec, Stage, Stdio,
-    Watch, deny,
+    Watch, deny, proof,
     resolve::{self, ResolveError, Resolved},
     scrub,
 };
@@ -202,6 +202,12 @@ fn start(
     (mut laid, terminal): (Option<&mut Laid>, Terminal),
 ) -> Result<Child, Failure> {
     let mut launcher = Launcher::new().map_err(|error| of_launch(&error))?;
+    if spec.level != Level::None
+        && let Ok(canary) = env::own_program()
+    {
+        let place = env::state_dir().map(|state| state.join("proofs"));
+        proof::prove(&mut launcher, &canary, place.as_deref());
+    }
     launcher.watch(if explain { Watch::Attempts } else { Watch::Denials });
     loop {
         let stdio = Stdio {

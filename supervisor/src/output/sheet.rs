@@ -1,6 +1,8 @@
 //! What was enforced, as lines for people: one per layer, the reason behind what does not hold.
 
-use plugbay_sandbox::{Enforcement, Grade, Held, Hold, Holder, LayerReport, Status, TreeKill};
+use plugbay_sandbox::{
+    Enforcement, Grade, Held, Hold, Holder, LayerReport, Proven, Status, TreeKill,
+};
 
 use super::{
     Brush, Tone,
@@ -16,10 +18,22 @@ pub(crate) fn enforcement(enforcement: &Enforcement, brush: Brush) -> String {
     out.extend(enforcement.layers.iter().map(|it| layer(it, brush)));
     out.push_str(&format!("  {:<20}{}\n", "tree kill", tree_kill(enforcement.tree_kill)));
     out.extend(enforcement.limits.iter().map(|held| limit(held, brush)));
+    out.push_str(&format!("  {:<20}{}\n", "proof", proven(&enforcement.proven)));
     for note in &enforcement.notes {
         out.push_str(&format!("  {}\n", neutral::text(note, Lines::Escape)));
     }
     out
+}
+
+/// Whether the report was put to the proof, in words.
+fn proven(proven: &Proven) -> String {
+    match proven {
+        Proven::Untried => "nobody tried".to_owned(),
+        Proven::Now => "by a canary, just now".to_owned(),
+        Proven::Earlier => "by a canary, since this machine was booted".to_owned(),
+        Proven::Disproved { done } => format!("a canary got through: {}", done.join("; ")),
+        Proven::Failed { why } => format!("none: {}", neutral::text(why, Lines::Escape)),
+    }
 }
 
 /// One protection on one line: how far it holds, and what the process can do where it does not.

@@ -1,8 +1,10 @@
-//! Brings a process into a setting and executes it: `rung [--user=N] [--refuse=WHAT] -- PROGRAM ARGV…`.
+//! Brings a process into a setting and executes it: `rung [--user=N] [--refuse=WHAT]… -- PROGRAM ARGV…`.
 //!
-//! `--refuse=namespaces` answers every new namespace with EPERM, as containers do; `--refuse=mounts`
-//! answers what makes a namespace useful, as Ubuntu's AppArmor does. A filter does it, so that the
-//! settings can be had on any kernel without changing the kernel's own.
+//! `--refuse=namespaces` answers every new namespace with EPERM, as containers do; `--refuse=mounts` answers
+//! what makes a namespace useful, as Ubuntu's AppArmor does; `--refuse=landlock` answers as a kernel without
+//! it, and `--refuse=landlock-in-silence` says "done" to a process that restricts itself, and does nothing.
+//! A filter does it, so that the settings can be had on any kernel without changing the kernel's own.
+//! `--no-user-namespaces` sets the limit of them to 0 by its own switch, as hardened systems do.
 #![expect(unsafe_code, reason = "installing a filter has no safe wrapper")]
 #![expect(
     clippy::unwrap_used,
@@ -10,7 +12,7 @@
     reason = "a fixture: a panic is a failure of the test"
 )]
 
-use std::{os::unix::process::CommandExt as _, process::Command};
+use std::{fs, os::unix::process::CommandExt as _, process::Command};
 
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
@@ -66,6 +68,25 @@ fn install(mut program: Vec<libc::sock_filter>) {
     assert_eq!(install(), 0, "{}", std::io::Error::last_os_error());
 }
 
+const LANDLOCK: [i64; 3] = [
+    libc::SYS_landlock_create_ruleset,
+    libc::SYS_landlock_add_rule,
+    libc::SYS_landlock_restrict_self,
+];
+
+/// Goes into a user namespace in which no further one may be made: what `user.max_user_namespaces = 0`
+/// does to a whole machine.
+fn forbid_user_namespaces() {
+    let (user, group) = (Uid::current(), Gid::current());
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER).unwrap();
+    // Its own files below /proc are root's since it changed its user.
+    nix::sys::prctl::set_dumpable(true).unwrap();
+    fs::write("/proc/self/setgroups", "deny").unwrap();
+    fs::write("/proc/self/uid_map", format!("{user} {user} 1")).unwrap();
+    fs::write("/proc/self/gid_map", format!("{group} {group} 1")).unwrap();
+    fs::write("/proc/sys/user/max_user_namespaces", "0").unwrap();
+}
+
 fn refuse(what: &str) {
     let calls = match what {
         "namespaces" => vec![
@@ -79,6 +100,9 @@ fn refuse(what: &str) {
             (libc::SYS_open_tree, libc::EPERM),
             (libc::SYS_pivot_root, libc::EPERM),
         ],
+        "landlock" => LANDLOCK.map(|call| (call, libc::ENOSYS)).to_vec(),
+        // Errno 0: the kernel's answer is "done", and nothing was.
+        "landlock-in-silence" => vec![(libc::SYS_landlock_restrict_self, 0)],
         other => panic!("nothing called `{other}` can be refused"),
     };
     install(filter(&calls, what == "namespaces"));
@@ -104,6 +128,9 @@ fn main() {
             setresgid(group, group, group).unwrap();
             setresuid(user, user, user).unwrap();
         }
+    }
+    if options.iter().any(|option| option == "--no-user-namespaces") {
+        forbid_user_namespaces();
     }
     let (program, name) = (args.next().unwrap(), args.next().unwrap());
     #[expect(clippy::disallowed_methods, reason = "replaces this process; starts none")]

@@ -6,6 +6,7 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::process::CommandExt as _,
     },
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::Mutex,
 };
@@ -20,7 +21,7 @@ use crate::{
     channel::{self, Channel},
     error::KeeperError,
     message::{Event, Request},
-    program::{KEEPER_NAME, KeeperProgram},
+    program::{KEEPER_NAME, KeeperProgram, PROOFS},
 };
 
 /// How long the end of a keeper is waited for, in milliseconds.
@@ -60,6 +61,7 @@ impl Client {
             .arg0(KEEPER_NAME)
             .arg(std::process::id().to_string())
             .env_clear()
+            .envs(proofs().map(|place| (PROOFS, place)))
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .spawn()
@@ -102,6 +104,16 @@ impl Client {
             Err(other) => Err(other),
         }
     }
+}
+
+/// Where proofs are noted: `proofs` in the state directory, as the environment names that.
+fn proofs() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let usual = || {
+        let home = || set("HOME").map(|home| home.join(".local/state"));
+        set("XDG_STATE_HOME").or_else(home).map(|state| state.join("plugbay"))
+    };
+    set("PLUGBAY_STATE").or_else(usual).map(|state| state.join("proofs"))
 }
 
 fn gone_or_failed(errno: Errno) -> KeeperError {

@@ -6,10 +6,15 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use plugbay_sandbox::canary;
+
 use crate::{error::KeeperError, server};
 
 /// `argv[0]` of a keeper; also the name of the separate program.
 pub(crate) const KEEPER_NAME: &str = "plugbay-keeper";
+
+/// The variable that tells a keeper where proofs are noted.
+pub(crate) const PROOFS: &str = "PLUGBAY_PROOFS";
 
 /// Set by [`run_if_asked`]: this very program can serve as keeper.
 static CAN_SERVE: AtomicBool = AtomicBool::new(false);
@@ -26,11 +31,19 @@ impl KeeperProgram {
     }
 }
 
-/// Becomes the keeper and never returns, if this process was started as one; else does nothing.
+/// Becomes the keeper (or the canary that proves what a keeper reports) and never returns, if this
+/// process was started as one; else does nothing.
 ///
 /// Call it first in `main`, before any thread is started: then the host is one program and needs no
 /// second file beside it.
 pub fn run_if_asked() {
+    if let Some(song) = canary::run_if_asked() {
+        #[expect(
+            clippy::exit,
+            reason = "this process is a canary; there is no host main to return to"
+        )]
+        std::process::exit(song);
+    }
     CAN_SERVE.store(true, Ordering::Relaxed);
     let mut args = std::env::args_os();
     let asked = args.next().is_some_and(|name| name.as_bytes() == KEEPER_NAME.as_bytes());

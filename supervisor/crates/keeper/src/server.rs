@@ -20,13 +20,14 @@ use nix::{
     unistd::{pipe2, setsid},
 };
 use plugbay_sandbox::{
-    Beat, Child, Launch, LaunchError, Launcher, PlanError, Spec, Stdio, Tally, Wait, Watch,
+    Beat, Child, Launch, LaunchError, Launcher, PlanError, Spec, Stdio, Tally, Wait, Watch, proof,
 };
 
 use crate::{
     channel::{self, Channel},
     error::KeeperError,
     message::{Event, Failure, Passage, Request, Token},
+    program::PROOFS,
     refusal::{Refusals, now},
 };
 
@@ -114,6 +115,10 @@ impl Keeper {
             return Err(KeeperError::Gone);
         }
         let mut launcher = Launcher::new().map_err(|_threads| KeeperError::Gone)?;
+        if let Ok(canary) = std::env::current_exe() {
+            let place = std::env::var_os(PROOFS).map(std::path::PathBuf::from);
+            proof::prove(&mut launcher, &canary, place.as_deref());
+        }
         launcher.watch(Watch::Denials);
         Ok(Self {
             brain: brain_fd,

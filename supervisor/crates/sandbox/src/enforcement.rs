@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     denial::Watched,
     limit::Held,
+    proof::Proven,
     protection::{Grade, Protection},
 };
 
@@ -169,6 +170,9 @@ pub struct Enforcement {
     /// Who is told of what is refused.
     #[serde(default)]
     pub watched: Watched,
+    /// Whether a canary has shown that what is reported is so.
+    #[serde(default)]
+    pub proven: Proven,
 }
 
 impl Enforcement {

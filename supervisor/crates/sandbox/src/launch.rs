@@ -32,6 +32,7 @@ use crate::{
     limit::{Held, Limit},
     machine::Machine,
     plan::{self, Off, Plan, PlanError, Rights, Rung, SWITCHED_OFF, Unheld},
+    proof::Proven,
     record::{self, Failure, Receiver, Record, Stage},
     seccomp::{self, SeccompError, Variant},
     shim::{self, Job, Task, Work},
@@ -90,6 +91,7 @@ pub struct Launcher {
     watch: Watch,
     networks: Networks,
     standby: Standbys,
+    proven: Proven,
     sequence: u64,
     off: Off,
 }
@@ -117,6 +119,7 @@ impl Launcher {
             watch: Watch::Nothing,
             networks: Networks::default(),
             standby: Standbys::default(),
+            proven: Proven::Untried,
             sequence: 0,
             off: Off::default(),
         })
@@ -127,6 +130,13 @@ impl Launcher {
     pub fn watch(&mut self, watch: Watch) {
         self.watch = watch;
         self.filters.clear();
+        self.standby = Standbys::default();
+    }
+
+    /// Takes in what a canary has shown: what it got through is absent from now on.
+    pub(crate) fn believe(&mut self, proven: Proven, disproved: Vec<(Layer, String)>) {
+        self.proven = proven;
+        self.machine.disproved = disproved;
         self.standby = Standbys::default();
     }
 
@@ -488,7 +498,7 @@ impl Launch {
     /// The inside has closed its end: exec succeeded, or there is a failure.
     fn conclude(&mut self, launcher: &mut Launcher) -> Result<Option<Child>, LaunchError> {
         let Some(attempt) = self.attempt.take() else { return Ok(None) };
-        match attempt.into_child(&self.spec) {
+        match attempt.into_child(&self.spec, launcher.proven.clone()) {
             Ok(child) => Ok(Some(child)),
             Err((_, failure))
                 if failure.stage == Stage::Cgroup && !launcher.machine.classic.is_empty() =>
@@ -521,7 +531,7 @@ impl Attempt {
         }
     }
 
-    fn into_child(self, spec: &Spec) -> Result<Child, (Rung, Failure)> {
+    fn into_child(self, spec: &Spec, proven: Proven) -> Result<Child, (Rung, Failure)> {
         let failure =
             self.failure.clone().or_else(|| self.main.is_none().then(|| self.vanished(spec)));
         let tree_kill = match (self.cgroup.can_kill(), self.rung) {
@@ -536,6 +546,7 @@ impl Attempt {
             limits: self.held,
             notes: notes(spec),
             watched: self.watched,
+            proven,
         };
         match (failure, self.main) {
             (None, Some(main)) => Ok(Child {

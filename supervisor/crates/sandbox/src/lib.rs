@@ -4,6 +4,7 @@
 //! tokio; it is synchronous, and the only place with unsafe code.
 
 mod beat;
+pub mod canary;
 pub mod cgroup;
 pub mod child;
 pub mod denial;
@@ -20,6 +21,7 @@ mod order;
 pub mod packet;
 pub mod plan;
 pub mod process;
+pub mod proof;
 pub mod protection;
 #[doc(hidden)]
 pub mod raw;
@@ -48,6 +50,7 @@ pub use layers::confine::seal_thread;
 pub use limit::{Held, Hit, Holder, Limit};
 pub use machine::Machine;
 pub use plan::{PlanError, Rung};
+pub use proof::Proven;
 pub use protection::{Demand, Demands, Grade, Hold, Protection};
 pub use record::{Failure, Stage};
 pub use seccomp::{Calls, UnknownWord};

@@ -10,6 +10,7 @@ use std::{
 
 use crate::{
     cgroup::{self, Controller},
+    enforcement::Layer,
     limit::Holder,
     sys,
 };
@@ -101,6 +102,8 @@ pub struct Machine {
     pub cgroup: Option<cgroup::Home>,
     /// Our own directories in writable cgroup v1 hierarchies, for controllers that v2 does not give.
     pub classic: Vec<cgroup::Classic>,
+    /// Layers that a canary got through although the kernel took them, and what it showed.
+    pub disproved: Vec<(Layer, String)>,
 }
 
 impl Machine {
@@ -122,6 +125,7 @@ impl Machine {
             landlock_abi: sys::landlock_abi(),
             base,
             cgroup,
+            disproved: Vec::new(),
         }
     }
 

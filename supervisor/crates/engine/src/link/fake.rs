@@ -131,6 +131,7 @@ impl Launcher for Stage {
             notes: Vec::new(),
             limits: Vec::new(),
             watched: plugbay_sandbox::Watched::default(),
+            proven: plugbay_sandbox::Proven::default(),
         });
         let (stdin, stdout, stderr) = (stdin.into(), stdout.into(), stderr.into());
         let denials = watch::channel(Arc::default()).1;

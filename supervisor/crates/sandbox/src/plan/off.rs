@@ -115,6 +115,7 @@ mod tests {
             base: Vec::new(),
             cgroup: None,
             classic: Vec::new(),
+            disproved: Vec::new(),
         }
     }
 

@@ -52,9 +52,20 @@ pub(super) fn expected(
                     Layer::Seccomp => enforced(),
                 }
             };
-            LayerReport { layer, status, why }
+            disproved(machine, LayerReport { layer, status, why })
         })
         .to_vec()
+}
+
+/// A layer that a canary got through does not hold, whatever the kernel says.
+fn disproved(machine: &Machine, report: LayerReport) -> LayerReport {
+    let shown = machine.disproved.iter().find(|(layer, _)| *layer == report.layer);
+    match (shown, report.status) {
+        (Some((layer, why)), Status::Enforced | Status::Partial) => {
+            LayerReport { layer: *layer, status: Status::Absent, why: why.clone() }
+        }
+        _ => report,
+    }
 }
 
 fn unsealed(layer: Layer) -> (Status, String) {

@@ -19,6 +19,7 @@ fn machine(uid: u32, admin: bool, landlock_abi: u32) -> Machine {
         base: Vec::new(),
         cgroup: None,
         classic: Vec::new(),
+        disproved: Vec::new(),
     }
 }
 
@@ -106,6 +107,18 @@ fn without_landlock_file_policies_start_only_when_they_are_preferred() {
         assert!(read.consequence.contains(told), "{read:?}");
         assert!(plan.filter.is_some(), "the rest holds");
     }
+}
+
+#[test]
+fn a_layer_that_a_canary_got_through_is_absent() {
+    let mut machine = machine(1000, false, 7);
+    machine.disproved.push((Layer::LandlockFiles, "a canary showed it".to_owned()));
+    let refused = refusal(&unlimited(), &machine, Rung::Bare).unwrap();
+    assert!(refused.starts_with("`files.read` is required by level `standard`"), "{refused}");
+    let both = [(READ, Demand::Prefer), (WRITE, Demand::Prefer)];
+    let plan = plan(&demanding(Level::Standard, &both), &machine, Rung::Bare, "").unwrap();
+    assert_eq!(status(&plan, Layer::LandlockFiles), Status::Absent);
+    assert!(plan.landlock.is_some(), "it is applied all the same");
 }
 
 #[test]

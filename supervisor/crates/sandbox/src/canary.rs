@@ -1,4 +1,4 @@
-//! The canary: this binary started again by `doctor`, inside a sandbox and outside, to try what a
+//! The canary: a program started again (see `proof`), inside a sandbox and outside, to try what a
 //! plugin must not do and to say what it met. It decides nothing and judges nothing.
 //!
 //! One act per argument, as `name` or `name=value`; one line of answer per act, so that a canary
@@ -18,7 +18,6 @@ use std::{
         },
     },
     path::PathBuf,
-    process::ExitCode,
     thread,
 };
 
@@ -32,11 +31,11 @@ use nix::{
 };
 
 /// The first argument that makes this process a canary.
-pub(crate) const VERB: &str = "__canary";
+pub const VERB: &str = "__canary";
 
 /// Something to try.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Act {
+pub enum Act {
     /// Read a file.
     Read(PathBuf),
     /// Create a file in a directory, and remove it.
@@ -79,7 +78,7 @@ pub(crate) enum Act {
 
 /// What an act met.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Met {
+pub enum Met {
     /// It could be done.
     Done,
     /// The kernel refused, with this error.
@@ -88,22 +87,22 @@ pub(crate) enum Met {
     Told(String),
 }
 
-/// Plays the canary if the arguments say so.
-pub(crate) fn run_if_asked() -> Option<ExitCode> {
+/// Plays the canary if the arguments say so. The status is what its process is to end with.
+pub fn run_if_asked() -> Option<i32> {
     let mut words = env::args_os().skip(1);
     (words.next()? == VERB).then(|| perform(words))
 }
 
-fn perform(words: impl Iterator<Item = OsString>) -> ExitCode {
+fn perform(words: impl Iterator<Item = OsString>) -> i32 {
     for word in words {
-        let Some(act) = word.to_str().and_then(Act::parse) else { return ExitCode::from(2) };
+        let Some(act) = word.to_str().and_then(Act::parse) else { return 2 };
         let line = attempt(&act).unwrap_or_else(|error| Met::Refused(number(&error))).to_line();
         let told = io::stdout().write_all(line.as_bytes());
         if told.and_then(|()| io::stdout().flush()).is_err() {
-            return ExitCode::FAILURE;
+            return 1;
         }
     }
-    ExitCode::SUCCESS
+    0
 }
 
 fn number(error: &io::Error) -> i32 {
@@ -112,7 +111,7 @@ fn number(error: &io::Error) -> i32 {
 
 impl Act {
     /// The act as one argument.
-    pub(crate) fn to_word(&self) -> String {
+    pub fn to_word(&self) -> String {
         match self {
             Self::Read(path) => format!("read={}", path.display()),
             Self::Create(path) => format!("create={}", path.display()),
@@ -173,7 +172,7 @@ impl Met {
     }
 
     /// Reads the answers of a canary, as many as it gave.
-    pub(crate) fn parse_lines(text: &str) -> Vec<Self> {
+    pub fn parse_lines(text: &str) -> Vec<Self> {
         text.lines().map_while(Self::parse).collect()
     }
 
@@ -188,7 +187,7 @@ impl Met {
 }
 
 /// Tries an act in this very process.
-pub(crate) fn attempt(act: &Act) -> io::Result<Met> {
+pub fn attempt(act: &Act) -> io::Result<Met> {
     match act {
         Act::Read(path) => fs::read(path).map(drop)?,
         Act::Create(directory) => create(directory.join("canary"))?,

@@ -1,4 +1,4 @@
-//! What the doctor claims, and when a claim counts as proven. Pure: acts and answers are values.
+//! What is claimed of a start, and when a claim counts as proven. Pure: acts and answers are values.
 //!
 //! A claim is proven when the canary met a refusal inside *and* could do the same outside. Refused
 //! in both places proves nothing. Done inside is a broken promise if a layer that should have stopped
@@ -6,27 +6,29 @@
 
 use std::path::PathBuf;
 
-use plugbay_sandbox::{Enforcement, Layer, Status};
 use serde::Serialize;
 
-use crate::canary::{Act, Met};
+use crate::{
+    canary::{Act, Met},
+    enforcement::{Enforcement, Layer, Status},
+};
 
 /// One claim, the act that tests it and the layers that answer for it.
 #[derive(Debug, Clone)]
-pub(crate) struct Claim {
+pub struct Claim {
     /// What a plugin cannot do, or what holds for it.
-    pub(crate) text: String,
+    pub text: String,
     /// The layers of which at least one must stop it.
-    pub(crate) layers: Vec<Layer>,
+    pub layers: Vec<Layer>,
     /// The act.
-    pub(crate) act: Act,
+    pub act: Act,
     /// What the canary must meet inside.
-    pub(crate) expect: Expect,
+    pub expect: Expect,
 }
 
 /// What the canary must meet inside.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Expect {
+pub enum Expect {
     /// A refusal, or the end of the canary by a limit; outside it must succeed.
     Refusal,
     /// Success: a grant that must work, or the sandbox is only a broken program.
@@ -40,7 +42,7 @@ pub(crate) enum Expect {
 /// What came of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// Seen to hold, and seen not to hold without the sandbox.
     Proven,
     /// It holds, but it would without the sandbox too, so nothing is shown.
@@ -53,7 +55,7 @@ pub(crate) enum Verdict {
 
 /// What happened to the canary with one act.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub enum Fate {
     /// It answered.
     Met(Met),
     /// It was killed by this signal in the act.
@@ -63,12 +65,7 @@ pub(crate) enum Fate {
 }
 
 /// Judges a claim.
-pub(crate) fn judge(
-    claim: &Claim,
-    inside: &Fate,
-    outside: &Fate,
-    enforcement: &Enforcement,
-) -> Verdict {
+pub fn judge(claim: &Claim, inside: &Fate, outside: &Fate, enforcement: &Enforcement) -> Verdict {
     let holds = match (&claim.expect, inside) {
         (Expect::Refusal, Fate::Met(Met::Refused(_)) | Fate::Killed(_)) => true,
         (Expect::Success, Fate::Met(Met::Done)) => true,
@@ -91,29 +88,29 @@ pub(crate) fn judge(
 }
 
 /// Whether the layers of a claim are wanted at all in this start.
-pub(crate) fn applies(claim: &Claim, enforcement: &Enforcement) -> bool {
+pub fn applies(claim: &Claim, enforcement: &Enforcement) -> bool {
     let status = |layer: &Layer| enforcement.layer(*layer).map(|report| report.status);
     claim.layers.is_empty()
         || claim.layers.iter().any(|layer| status(layer) != Some(Status::NotWanted))
 }
 
-/// What the doctor put up for the canary to try its strength on.
+/// What was put up for the canary to try its strength on.
 #[derive(Debug, Clone)]
-pub(crate) struct Scene {
+pub struct Scene {
     /// A file that is not granted.
-    pub(crate) secret: PathBuf,
+    pub secret: PathBuf,
     /// A directory that is granted for reading, with a file in it.
-    pub(crate) readable: PathBuf,
+    pub readable: PathBuf,
     /// A unix socket that is not granted.
-    pub(crate) socket: PathBuf,
+    pub socket: PathBuf,
     /// An abstract unix socket.
-    pub(crate) abstract_name: String,
+    pub abstract_name: String,
     /// The TCP port of a listener that is not granted.
-    pub(crate) closed_port: u16,
+    pub closed_port: u16,
     /// The TCP port of a listener that is granted where ports are.
-    pub(crate) open_port: u16,
-    /// The doctor's own process.
-    pub(crate) doctor: i32,
+    pub open_port: u16,
+    /// The process that put it up.
+    pub supervisor: i32,
 }
 
 fn refusal(text: &str, layers: &[Layer], act: Act) -> Claim {
@@ -127,7 +124,7 @@ fn words(text: &str, layer: Layer, act: Act, words: &'static str) -> Claim {
 }
 
 /// The claims on a start with nothing granted but one directory to read.
-pub(crate) fn of_sealed(scene: &Scene) -> Vec<Claim> {
+pub fn of_sealed(scene: &Scene) -> Vec<Claim> {
     let mut claims = vec![
         Claim {
             text: "a granted file can be read".to_owned(),
@@ -168,12 +165,12 @@ pub(crate) fn of_sealed(scene: &Scene) -> Vec<Claim> {
         refusal(
             "the supervisor cannot be signalled",
             &[Layer::PidNamespace, Layer::LandlockScopes],
-            Act::Signal(scene.doctor),
+            Act::Signal(scene.supervisor),
         ),
         refusal(
             "the supervisor's scheduling cannot be changed",
             &[Layer::PidNamespace, Layer::Seccomp],
-            Act::Affinity(scene.doctor),
+            Act::Affinity(scene.supervisor),
         ),
         refusal("a netlink socket cannot be made", &[Layer::Seccomp], Act::Netlink),
         refusal(
@@ -227,7 +224,7 @@ fn namespaces() -> impl Iterator<Item = Claim> {
 }
 
 /// The claims on a start that shares the host's network and was granted one port.
-pub(crate) fn of_ports(scene: &Scene) -> Vec<Claim> {
+pub fn of_ports(scene: &Scene) -> Vec<Claim> {
     vec![
         Claim {
             text: "a granted TCP port can be reached".to_owned(),
@@ -250,9 +247,11 @@ pub(crate) fn of_ports(scene: &Scene) -> Vec<Claim> {
 
 #[cfg(test)]
 mod tests {
-    use plugbay_sandbox::{LayerReport, TreeKill, Watched};
-
     use super::*;
+    use crate::{
+        denial::Watched,
+        enforcement::{LayerReport, TreeKill},
+    };
 
     fn enforcement(status: Status) -> Enforcement {
         let report = LayerReport { layer: Layer::Seccomp, status, why: String::new() };
@@ -263,6 +262,7 @@ mod tests {
             notes: Vec::new(),
             limits: Vec::new(),
             watched: Watched::default(),
+            proven: crate::proof::Proven::default(),
         }
     }
 

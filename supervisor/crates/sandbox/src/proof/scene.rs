@@ -1,4 +1,4 @@
-//! What the doctor puts up for the canary: a secret, a readable directory, listeners. All of it is
+//! What is put up for the canary: a secret, a readable directory, listeners. All of it is
 //! open to everybody by its mode, so that only the sandbox can be what refuses; all of it goes away
 //! with the [`Stage`].
 
@@ -21,9 +21,9 @@ use super::claim::Scene;
 
 /// A scene, and what keeps it standing.
 #[derive(Debug)]
-pub(crate) struct Stage {
+pub struct Stage {
     /// Where everything is.
-    pub(crate) scene: Scene,
+    pub scene: Scene,
     directory: PathBuf,
     _tcp: [TcpListener; 2],
     _unix: [UnixListener; 2],
@@ -33,7 +33,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// Puts everything up.
-    pub(crate) fn set() -> io::Result<Self> {
+    pub fn set() -> io::Result<Self> {
         let directory = directory()?;
         let built = Self::build(&directory);
         if built.is_err() {
@@ -48,7 +48,7 @@ impl Stage {
         let readable = open(directory.join("readable"))?;
         file(readable.join("file"))?;
         let socket = directory.join("socket");
-        let abstract_name = format!("plugbay-doctor-{own}");
+        let abstract_name = format!("plugbay-canary-{own}");
         let unix = [
             UnixListener::bind(&socket)?,
             UnixListener::bind_addr(&SocketAddr::from_abstract_name(&abstract_name)?)?,
@@ -66,7 +66,7 @@ impl Stage {
                 abstract_name,
                 closed_port,
                 open_port,
-                doctor: i32::try_from(own).unwrap_or(i32::MAX),
+                supervisor: i32::try_from(own).unwrap_or(i32::MAX),
             },
             directory: directory.to_owned(),
             _tcp: tcp,
@@ -86,7 +86,7 @@ impl Drop for Stage {
 /// A new directory outside `/tmp` where possible, because a sandbox has a `/tmp` of its own and
 /// would hide the secret by that alone.
 fn directory() -> io::Result<PathBuf> {
-    let name = format!("plugbay-doctor-{}", std::process::id());
+    let name = format!("plugbay-canary-{}", std::process::id());
     open(Path::new("/var/tmp").join(&name))
         .or_else(|_| open(env::temp_dir().join(&name)))?
         .canonicalize()
@@ -101,7 +101,7 @@ fn open(path: PathBuf) -> io::Result<PathBuf> {
 
 /// A new file that everybody may read.
 fn file(path: PathBuf) -> io::Result<PathBuf> {
-    fs::write(&path, "read by the canary of `plugbay doctor`\n")?;
+    fs::write(&path, "read by the canary of a sandbox\n")?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
     Ok(path)
 }

@@ -8,24 +8,17 @@ use std::{
     time::Duration,
 };
 
-use nix::errno::Errno;
-use plugbay_sandbox::{
-    Access, Enforcement, FileGrant, Launcher, Layer, Level, Limits, Network, NetworkMode, Spec,
-    Stdio, scrub,
+use super::{
+    ProofError,
+    claim::{self, Claim, Expect, Fate, Scene, Verdict},
 };
-use serde::Serialize;
-
-use super::claim::{self, Claim, Expect, Fate, Scene, Verdict};
 use crate::{
     canary::{self, Act, Met},
-    cli::run::watch::signal_name,
-    env,
-    exit::Exit,
-    failure::Failure,
-    output::{
-        Brush, Tone,
-        neutral::{self, Lines},
-    },
+    enforcement::{Enforcement, Layer},
+    environment::scrub,
+    launch::{Launcher, Stdio},
+    protection::{Demand, Protection},
+    spec::{Access, FileGrant, Level, Limits, Network, NetworkMode, Spec},
 };
 
 /// The canary ends by itself; this holds when it does not.
@@ -33,7 +26,7 @@ const CPU_TIME: Duration = Duration::from_secs(20);
 
 /// Claims on one kind of start.
 #[derive(Debug)]
-pub(crate) struct Trial {
+pub struct Trial {
     claims: Vec<Claim>,
     files: Vec<FileGrant>,
     network: Network,
@@ -41,32 +34,30 @@ pub(crate) struct Trial {
 }
 
 /// A claim that was tried.
-#[derive(Debug, Serialize)]
-pub(crate) struct Proof {
+#[derive(Debug, Clone)]
+pub struct Tried {
     /// What is claimed.
-    claim: String,
+    pub claim: Claim,
     /// What came of it.
-    pub(crate) verdict: Verdict,
-    /// The layers that answer for it.
-    layers: Vec<Layer>,
+    pub verdict: Verdict,
     /// What the canary met in the sandbox.
-    inside: String,
+    pub inside: Fate,
     /// What it met without one.
-    outside: String,
+    pub outside: Fate,
 }
 
 /// What a trial showed.
 #[derive(Debug)]
-pub(crate) struct Shown {
+pub struct Shown {
     /// One for each claim that applies.
-    pub(crate) proofs: Vec<Proof>,
+    pub tried: Vec<Tried>,
     /// What the sandboxed start reported.
-    pub(crate) enforcement: Enforcement,
+    pub enforcement: Enforcement,
 }
 
 impl Trial {
     /// Nothing granted but one directory to read.
-    pub(crate) fn sealed(scene: &Scene) -> Self {
+    pub fn sealed(scene: &Scene) -> Self {
         Self {
             claims: claim::of_sealed(scene),
             files: vec![FileGrant::requested(&scene.readable, Access::Read)],
@@ -76,7 +67,7 @@ impl Trial {
     }
 
     /// The host's network, and one port granted.
-    pub(crate) fn ports(scene: &Scene) -> Self {
+    pub fn ports(scene: &Scene) -> Self {
         let connect = [scene.open_port].into();
         Self {
             claims: claim::of_ports(scene),
@@ -87,7 +78,7 @@ impl Trial {
     }
 
     /// One limit after the other, each passed by twice as much.
-    pub(crate) fn limits() -> impl Iterator<Item = Self> {
+    pub fn limits() -> impl Iterator<Item = Self> {
         const MIB: u64 = 1 << 20;
         let wide = Limits::default;
         [
@@ -137,12 +128,12 @@ impl Trial {
     }
 
     /// Plays it inside and outside, and judges.
-    pub(crate) fn play(self, launcher: &mut Launcher, program: &Path) -> Result<Shown, Failure> {
+    pub fn play(self, launcher: &mut Launcher, program: &Path) -> Result<Shown, ProofError> {
         let acts: Vec<&Act> = self.claims.iter().map(|claim| &claim.act).collect();
         let (inside, enforcement) = sing(launcher, self.spec(program, &acts), acts.len())?;
         let (mut outside, _) = sing(launcher, control(program, &acts), acts.len())?;
         for (act, fate) in acts.iter().zip(&mut outside) {
-            // The launcher closes descriptors at every level: the doctor itself is the control.
+            // The launcher closes descriptors at every level: whoever plays is the control.
             if **act == Act::Descriptors {
                 *fate = canary::attempt(act).map_or(Fate::Silent, Fate::Met);
             }
@@ -150,14 +141,13 @@ impl Trial {
         let fates = inside.iter().zip(&outside);
         let proofs =
             self.claims.iter().zip(fates).filter(|(it, _)| claim::applies(it, &enforcement));
-        let proofs = proofs.map(|(it, (inside, outside))| Proof {
-            claim: it.text.clone(),
+        let tried = proofs.map(|(it, (inside, outside))| Tried {
+            claim: it.clone(),
             verdict: claim::judge(it, inside, outside, &enforcement),
-            layers: it.layers.clone(),
-            inside: in_words(inside),
-            outside: in_words(outside),
+            inside: inside.clone(),
+            outside: outside.clone(),
         });
-        Ok(Shown { proofs: proofs.collect(), enforcement })
+        Ok(Shown { tried: tried.collect(), enforcement })
     }
 
     fn spec(&self, program: &Path, acts: &[&Act]) -> Spec {
@@ -167,6 +157,8 @@ impl Trial {
             files,
             network: self.network.clone(),
             limits: Limits { cpu_time: Some(CPU_TIME), ..self.limits.clone() },
+            // It must start whatever is missing, to show what that means.
+            demands: Protection::ALL.map(|protection| (protection, Demand::Prefer)).into(),
             ..bare_spec(program, acts)
         }
     }
@@ -188,7 +180,7 @@ fn bare_spec(program: &Path, acts: &[&Act]) -> Spec {
     let words = acts.iter().map(|act| act.to_word().into());
     Spec {
         args: [program.into(), canary::VERB.into()].into_iter().chain(words).collect(),
-        env: scrub(&env::all(), &[]),
+        env: scrub(&[], &[]),
         ..Spec::new(program)
     }
 }
@@ -198,11 +190,9 @@ fn sing(
     launcher: &mut Launcher,
     spec: Spec,
     acts: usize,
-) -> Result<(Vec<Fate>, Enforcement), Failure> {
-    let (mut hears, stdio) = ears().map_err(|error| Failure::new(Exit::NotStarted, error))?;
-    let child = launcher.start(spec, stdio).map_err(|error| {
-        Failure::new(Exit::NotStarted, format!("the canary did not start: {error}"))
-    })?;
+) -> Result<(Vec<Fate>, Enforcement), ProofError> {
+    let (mut hears, stdio) = ears()?;
+    let child = launcher.start(spec, stdio)?;
     let enforcement = child.enforcement().clone();
     let mut song = String::new();
     // What cannot be heard is judged as silence.
@@ -220,31 +210,4 @@ fn ears() -> io::Result<(PipeReader, Stdio)> {
     let (hears, sings) = io::pipe()?;
     let null = || File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
     Ok((hears, Stdio { input: null()?, output: sings.into(), error: null()? }))
-}
-
-fn in_words(fate: &Fate) -> String {
-    match fate {
-        Fate::Met(Met::Done) => "done".to_owned(),
-        Fate::Met(Met::Refused(errno)) => format!("{:?}", Errno::from_raw(*errno)),
-        Fate::Met(Met::Told(text)) if text.is_empty() => "none".to_owned(),
-        Fate::Met(Met::Told(text)) => text.clone(),
-        Fate::Killed(signal) => signal_name(*signal),
-        Fate::Silent => "no answer".to_owned(),
-    }
-}
-
-impl Proof {
-    /// One line for people: the verdict, the claim, and what was met.
-    pub(crate) fn line(&self, brush: Brush) -> String {
-        let (tone, word) = match self.verdict {
-            Verdict::Proven => (Tone::Good, "proven"),
-            Verdict::Unproven => (Tone::Note, "unproven"),
-            Verdict::Gap => (Tone::Warn, "known gap"),
-            Verdict::Broken => (Tone::Bad, "BROKEN"),
-        };
-        let word = brush.paint(tone, &format!("{word:<10}"));
-        let met = format!("inside {}, outside {}", self.inside, self.outside);
-        let met = neutral::text(&met, Lines::Escape);
-        format!("  {word}{:<66}{met}\n", self.claim)
-    }
 }

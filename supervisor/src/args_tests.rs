@@ -43,6 +43,22 @@ fn every_example_parses() {
     }
 }
 
+#[test]
+fn every_command_of_the_workflow_and_of_the_page_parses() {
+    let workflow = include_str!("../../examples/ci/workflow.yml");
+    let page = include_str!("../../docs/ci.md");
+    let shell = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let lines: Vec<&str> = workflow.lines().chain(shell.flat_map(str::lines)).collect();
+    let mut found = 0;
+    for line in lines.iter().filter(|line| line.contains("plugbay run ")) {
+        let line = line.split(" #").next().unwrap();
+        let parsed = Plugbay::try_parse_from(example(line).unwrap());
+        assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        found += 1;
+    }
+    assert!(found > 5, "{found}");
+}
+
 /// The words of the `plugbay` command in a line of shell: pipes and redirections cut off, single
 /// quotes understood, which is all that the examples use.
 fn example(line: &str) -> Option<Vec<String>> {
@@ -88,6 +104,11 @@ fn every_flag_of_run_is_there() {
         "profile-file",
         "tool",
         "cache",
+        "max-output",
+        "truncate-output",
+        "fail-on-denial",
+        "junit",
+        "json",
         "bare",
         "report",
         "quiet",
@@ -250,6 +271,9 @@ fn help_of_run() {
           --open-files <N>       Open descriptors of one process [default: 1024]
           --file-size <SIZE>     Largest file it may write [default: none]
           --tmp-size <SIZE>      Size of its private /tmp, which cannot be unlimited [default: 256MiB]
+          --max-output <SIZE>    What it writes to stdout and stderr, which are pipes then [default:
+                                 none]
+          --truncate-output      Past --max-output, drop the rest instead of ending the command
 
     Sandbox:
           --workdir <DIR>   Directory to run in [default: the current one if it is granted, else /tmp]
@@ -265,12 +289,16 @@ fn help_of_run() {
                             @python [default: default]
 
     Output:
-          --explain        Watch every reach for a file or an address and tell what of it was not
-                           granted; slower, and only advice
-          --report <FILE>  Write command, grants, enforcement, resource use and cause of death to FILE,
-                           as JSON
-      -v, --verbose        Show on stderr what was granted and enforced, before the command's own output
-      -q, --quiet          Say nothing about a limit or signal that ended the command
+          --explain         Watch every reach for a file or an address and tell what of it was not
+                            granted; slower, and only advice
+          --report <FILE>   Write command, grants, enforcement, resource use and cause of death to FILE,
+                            as JSON
+          --junit <FILE>    Write the run, its limits and its denials to FILE as a JUnit suite
+          --json            Say nothing on stderr but, at the end, the report as one line of JSON
+          --fail-on-denial  End with 122 if the command succeeded although something was denied
+      -v, --verbose         Show on stderr what was granted and enforced, before the command's own
+                            output
+      -q, --quiet           Say nothing about a limit or signal that ended the command
 
     Examples:
       plugbay run --read . -- git log --oneline
@@ -280,7 +308,7 @@ fn help_of_run() {
       plugbay run --overlay . --output dist -- make
       plugbay run --report report.json -- sh -c 'cat /etc/shadow'
       plugbay run --profile ci --tool rust -- cargo test
-      plugbay run --profile test
+      plugbay run --profile test --junit plugbay.xml --max-output 50MiB
     ");
 }
 

@@ -23,6 +23,10 @@ pub(crate) enum Exit {
     Deadline,
     /// `call`: a level or a demand refused, since what it requires does not hold.
     Denied,
+    /// `run`: the command succeeded, but something was denied, and that was to count.
+    Refused,
+    /// `run`: a limit other than the wall clock's ended the command.
+    Limit,
     /// `run`: the wall clock limit ended the command.
     WallLimit,
     /// `run`: the process could not be sealed; the command never ran.
@@ -35,7 +39,7 @@ pub(crate) enum Exit {
 
 impl Exit {
     /// Every code, in the order in which they are documented.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Ok,
         Self::Answered,
         Self::Usage,
@@ -44,6 +48,8 @@ impl Exit {
         Self::Crashed,
         Self::Deadline,
         Self::Denied,
+        Self::Refused,
+        Self::Limit,
         Self::WallLimit,
         Self::NotSealed,
         Self::NotExecutable,
@@ -61,6 +67,8 @@ impl Exit {
             Self::Crashed => 5,
             Self::Deadline => 6,
             Self::Denied => 7,
+            Self::Refused => 122,
+            Self::Limit => 123,
             Self::WallLimit => 124,
             Self::NotSealed => 125,
             Self::NotExecutable => 126,
@@ -79,6 +87,8 @@ impl Exit {
             Self::Crashed => "the plugin crashed or broke the protocol",
             Self::Deadline => "the deadline passed",
             Self::Denied => "call: what the level or --require asks for does not hold",
+            Self::Refused => "run: it succeeded, but was denied something (--fail-on-denial)",
+            Self::Limit => "run: a limit ended the command: memory, CPU time, file size, output",
             Self::WallLimit => "run: the --wall limit ended the command",
             Self::NotSealed => "run: the process could not be sealed; the command never ran",
             Self::NotExecutable => "run: the command cannot be executed",
@@ -136,6 +146,8 @@ mod tests {
             5  the plugin crashed or broke the protocol
             6  the deadline passed
             7  call: what the level or --require asks for does not hold
+          122  run: it succeeded, but was denied something (--fail-on-denial)
+          123  run: a limit ended the command: memory, CPU time, file size, output
           124  run: the --wall limit ended the command
           125  run: the process could not be sealed; the command never ran
           126  run: the command cannot be executed

@@ -71,7 +71,8 @@ fn wants_json(verb: &Verb) -> bool {
         Verb::Check(typed) => typed.json,
         Verb::Doctor(typed) => typed.json,
         Verb::Chaos(typed) => typed.json,
-        Verb::HelpPlugin(_) | Verb::Run(_) | Verb::Completions(_) | Verb::Man(_) => false,
+        Verb::Run(typed) => typed.json,
+        Verb::HelpPlugin(_) | Verb::Completions(_) | Verb::Man(_) => false,
     }
 }
 

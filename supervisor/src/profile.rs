@@ -51,6 +51,8 @@ pub(crate) fn lay_under(profile: &Profile, ground: Ground<'_>, typed: &Run) -> R
     run.reach.unix = after(ground.all(&profile.unix), run.reach.unix);
     run.reach.env = after(profile.env.iter().map(variable).collect(), run.reach.env);
     run.limits = limits(&profile.limits, run.limits);
+    run.limits.truncate_output |= profile.truncate_output.unwrap_or(false);
+    run.fail_on_denial |= profile.fail_on_denial.unwrap_or(false);
     run.workdir = run.workdir.or_else(|| workdir(profile, ground));
     run.level = run.level.or_else(|| profile.level.map(level));
     run.demands = demands(profile, run.demands);
@@ -139,6 +141,8 @@ fn limits(said: &ProfileLimits, typed: LimitWords) -> LimitWords {
         open_files: typed.open_files.or(bound(said.open_files)),
         file_size: typed.file_size.or(bound(said.file_size)),
         tmp_size: typed.tmp_size.or(said.tmp_size),
+        max_output: typed.max_output.or(bound(said.output)),
+        truncate_output: typed.truncate_output,
     }
 }
 

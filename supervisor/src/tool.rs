@@ -6,7 +6,8 @@
 //!   written. What must be written goes to a cache for this one repository.
 //! - Without a way out the usual cache is all there is, so it is read, and the tool is told that it is
 //!   offline: it then says what is missing instead of waiting for a name that nobody answers. With a
-//!   way out, downloads go to the own cache.
+//!   way out, downloads go to the own cache, which is used without one as well once it is there: fetch
+//!   first, then run the code of others without a network.
 //! - Files that hold passwords (`credentials.toml`, `.npmrc`, `settings.xml`, `pip.conf`) are no part of
 //!   any table. Who needs one grants it by name.
 
@@ -24,7 +25,7 @@ use crate::{args::ToolWord, spelling::EnvWord};
 enum Cache {
     /// Never: the usual place is read.
     Never,
-    /// When there is something to be downloaded from; else the usual place is read.
+    /// When there is something to be downloaded from, or it has been; else the usual place is read.
     Online,
     /// Always: it is written whatever the tool does.
     Always,
@@ -128,7 +129,7 @@ const NODE: Table = Table {
     places: &[
         own("npm_config_cache", "npm"),
         own("YARN_CACHE_FOLDER", "yarn"),
-        own("npm_config_store_dir", "pnpm"),
+        own("PNPM_HOME", "pnpm"),
         own("COREPACK_HOME", "corepack"),
     ],
     written: &[],
@@ -356,7 +357,7 @@ impl Opening<'_> {
         }
         let is_own = match place.cache.0 {
             Cache::Never => false,
-            Cache::Online => self.around.online,
+            Cache::Online => self.around.online || self.is_filled(place),
             Cache::Always => true,
         };
         if is_own {
@@ -368,6 +369,12 @@ impl Opening<'_> {
             self.grant(&below(&usual, part), Access::Read);
         }
         self.name(place, &usual, None);
+    }
+
+    /// Whether a run with a way out has made the place in the own cache.
+    fn is_filled(&self, place: &Place) -> bool {
+        let own = self.around.cache.map(|cache| cache.join(place.cache.1));
+        own.is_some_and(|own| (self.around.real)(&own).is_some())
     }
 
     /// The usual place, where there is one.
@@ -441,9 +448,10 @@ mod tests {
             env.iter().map(|(name, value)| (name.into(), value.into())).collect();
         let real = |path: &Path| {
             let there = path.starts_with("/home/u") && !path.ends_with("absent");
-            there.then(|| path.to_owned())
+            (there || path.starts_with("/filled")).then(|| path.to_owned())
         };
-        let (home, cache) = (Some(Path::new("/home/u")), Some(Path::new("/cache")));
+        let cache = env.iter().find(|(name, _)| name == "FILLED").map_or("/cache", |_| "/filled");
+        let (home, cache) = (Some(Path::new("/home/u")), Some(Path::new(cache)));
         open(tool, &Around { env: &env, home, cache, online, real: &real })
     }
 
@@ -487,6 +495,14 @@ mod tests {
         let options =
             "-Dmaven.repo.local=/cache/maven -Dmaven.repo.local.tail=/home/u/.m2/repository";
         assert_eq!(value(&java, "MAVEN_OPTS"), Some(options));
+    }
+
+    #[test]
+    fn a_cache_that_was_filled_is_used_without_a_way_out() {
+        let rust = opened(ToolWord::Rust, false, &[("FILLED", "1")]);
+        assert_eq!(value(&rust, "CARGO_HOME"), Some("/filled/cargo"));
+        assert_eq!(value(&rust, "CARGO_NET_OFFLINE"), Some("true"));
+        assert!(!files(&rust, Access::Read).iter().any(|path| path.ends_with("/registry")));
     }
 
     #[test]

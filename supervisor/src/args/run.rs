@@ -28,7 +28,7 @@ use crate::spelling::{self, Bound, EnvWord, FilterWord, NetWord};
         plugbay run --overlay . --output dist -- make\n  \
         plugbay run --report report.json -- sh -c 'cat /etc/shadow'\n  \
         plugbay run --profile ci --tool rust -- cargo test\n  \
-        plugbay run --profile test"
+        plugbay run --profile test --junit plugbay.xml --max-output 50MiB"
 )]
 pub(crate) struct Run {
     /// The command and its arguments
@@ -103,6 +103,18 @@ pub(crate) struct Run {
     /// Write command, grants, enforcement, resource use and cause of death to FILE, as JSON
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
     pub(crate) report: Option<PathBuf>,
+
+    /// Write the run, its limits and its denials to FILE as a JUnit suite
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
+    pub(crate) junit: Option<PathBuf>,
+
+    /// Say nothing on stderr but, at the end, the report as one line of JSON
+    #[arg(long, conflicts_with_all = ["verbose", "quiet"], help_heading = "Output")]
+    pub(crate) json: bool,
+
+    /// End with 122 if the command succeeded although something was denied
+    #[arg(long, help_heading = "Output")]
+    pub(crate) fail_on_denial: bool,
 
     /// Show on stderr what was granted and enforced, before the command's own output
     #[arg(short, long, conflicts_with = "quiet", help_heading = "Output")]
@@ -244,6 +256,14 @@ pub(crate) struct LimitWords {
     /// Size of its private /tmp, which cannot be unlimited [default: 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = spelling::size)]
     pub(crate) tmp_size: Option<u64>,
+
+    /// What it writes to stdout and stderr, which are pipes then [default: none]
+    #[arg(long, value_name = "SIZE", value_parser = Bound::size)]
+    pub(crate) max_output: Option<Bound<u64>>,
+
+    /// Past --max-output, drop the rest instead of ending the command
+    #[arg(long)]
+    pub(crate) truncate_output: bool,
 }
 
 /// `--tool`, spelled.

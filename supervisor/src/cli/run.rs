@@ -5,11 +5,14 @@
 //! passed on, seal and start, serve its way out if it has one (`outside`), watch (see `watch`), report,
 //! and end as the command ended.
 
+mod junit;
 mod laid;
 pub(crate) mod last;
 mod outside;
+mod pace;
 mod profile;
 mod refusal;
+mod relay;
 mod report;
 mod tool;
 pub(crate) mod watch;
@@ -30,14 +33,23 @@ use plugbay_sandbox::{
     scrub,
 };
 
-use self::{laid::Laid, profile::Chosen, report::Report, tool::Toolbox, watch::End};
+use self::{
+    laid::Laid,
+    pace::Pace,
+    profile::Chosen,
+    relay::{Past, Relay},
+    report::Report,
+    tool::Toolbox,
+    watch::End,
+};
 use crate::{
     args::Run,
     env,
     exit::{self, Exit},
     failure::Failure,
     grants::{self, Grants, World},
-    output::{Outcome, Terminal, Tone, sheet},
+    output::{Outcome, Terminal, Tone, neutral, sheet},
+    spelling::Bound,
 };
 
 /// Runs the command and ends as it ended.
@@ -56,28 +68,26 @@ pub(crate) fn run(typed: &Run, terminal: Terminal) -> Outcome {
         toolbox,
         chosen,
     };
-    let mut report = Report::open(typed.report.as_deref(), &typed.command, &grants)?;
-    report.asked(&typed, origin.chosen.as_ref());
+    let mut report = Report::open(&typed, &grants, origin.chosen.as_ref())?;
     let mut laid = Laid::begin(&typed, &grants)?;
     let ended = seal_and_watch(&typed, &grants, &origin, terminal, (&mut report, laid.as_mut()));
     match &ended {
-        Ok(end) => report.ended(end),
+        Ok(end) => report.ended(end, status(end, &typed)),
         Err(failure) => report.never_ran(failure),
     }
-    report.write(env::state_dir().as_deref())?;
     let end = match (ended, &laid) {
         (Ok(end), _) => end,
         (Err(failure), laid) => {
+            report.write(env::state_dir().as_deref())?;
             laid.iter().for_each(Laid::abandon);
             return Err(failure);
         }
     };
-    if !typed.quiet {
-        tell(&end, &grants, typed.explain, terminal);
-    }
+    tell(&end, &grants, &typed, &report, terminal)?;
+    report.write(env::state_dir().as_deref())?;
     origin.warn_of_change(&grants, terminal);
-    laid.map_or(Ok(()), |laid| laid.settle(typed.quiet, terminal))?;
-    Ok(status(&end))
+    laid.map_or(Ok(()), |laid| laid.settle(!is_talkative(&typed), terminal))?;
+    Ok(ExitCode::from(status(&end, &typed)))
 }
 
 /// Where a run comes from: what is not in its words.
@@ -111,7 +121,7 @@ fn seal_and_watch(
     if grants.level == Level::None {
         terminal.say_as(Tone::Bad, "warning", "level none: the command runs without a sandbox");
     }
-    if !typed.quiet {
+    if is_talkative(typed) {
         grants.notes.iter().for_each(|note| terminal.say_as(Tone::Note, "plugbay", note));
     }
     let resolved = find(&typed.command, grants, origin)?;
@@ -123,19 +133,44 @@ fn seal_and_watch(
     report.planned(&spec, notes);
     let outside = outside::Prepared::of(&spec)?;
     let signals = watch::Signals::block().map_err(not_sealed)?;
-    let mut child = start(spec, typed.explain, (laid, terminal))?;
+    let mut beside = watch::Beside::default();
+    let stdio = streams(typed, &mut beside).map_err(not_sealed)?;
+    let mut child = start(spec, stdio, typed.explain, (laid, terminal))?;
     let outside = outside.map(|outside| outside.serve(child.take_way())).transpose();
     let outside = outside.map_err(not_sealed)?.unwrap_or_default();
     report.started(child.enforcement());
-    if typed.explain && !typed.quiet {
+    if typed.explain && is_talkative(typed) {
         refusal::announce(&child.enforcement().watched, terminal);
     }
     if typed.verbose {
         show(child.enforcement(), grants, terminal);
     }
-    let mut end = watch::until_end(child, &signals, grants.limits.wall).map_err(not_sealed)?;
+    if is_talkative(typed) && terminal.stderr_is_tty {
+        beside.pace = Some((Pace::new(grants.limits.wall), terminal));
+    }
+    let ended = watch::until_end(child, &signals, grants.limits.wall, beside);
+    let mut end = ended.map_err(not_sealed)?;
     end.denials.absorb(&outside.end());
     Ok(end)
+}
+
+/// Whether stderr is for people.
+fn is_talkative(typed: &Run) -> bool {
+    !typed.quiet && !typed.json
+}
+
+/// Our own standard streams, or pipes where they are bounded.
+fn streams(typed: &Run, beside: &mut watch::Beside) -> io::Result<Stdio> {
+    let input = io::stdin().as_fd().try_clone_to_owned()?;
+    let Some(most) = typed.limits.max_output.and_then(Bound::into_option) else {
+        let output = io::stdout().as_fd().try_clone_to_owned()?;
+        let error = io::stderr().as_fd().try_clone_to_owned()?;
+        return Ok(Stdio { input, output, error });
+    };
+    let past = if typed.limits.truncate_output { Past::Drop } else { Past::End };
+    let (relay, output, error) = Relay::new(most, past)?;
+    beside.relay = Some(relay);
+    Ok(Stdio { input, output, error })
 }
 
 /// The program behind the command, looked up with the search path that it will have.
@@ -195,9 +230,10 @@ fn name_of(grant: &EnvGrant) -> &str {
     }
 }
 
-/// Seals and starts, with our own standard streams.
+/// Seals and starts.
 fn start(
     mut spec: Spec,
+    streams: Stdio,
     explain: bool,
     (mut laid, terminal): (Option<&mut Laid>, Terminal),
 ) -> Result<Child, Failure> {
@@ -211,9 +247,9 @@ fn start(
     launcher.watch(if explain { Watch::Attempts } else { Watch::Denials });
     loop {
         let stdio = Stdio {
-            input: io::stdin().as_fd().try_clone_to_owned().map_err(not_sealed)?,
-            output: io::stdout().as_fd().try_clone_to_owned().map_err(not_sealed)?,
-            error: io::stderr().as_fd().try_clone_to_owned().map_err(not_sealed)?,
+            input: streams.input.try_clone().map_err(not_sealed)?,
+            output: streams.output.try_clone().map_err(not_sealed)?,
+            error: streams.error.try_clone().map_err(not_sealed)?,
         };
         let error = match launcher.start(spec.clone(), stdio) {
             Ok(child) => return Ok(child),
@@ -282,23 +318,41 @@ fn show(enforcement: &Enforcement, grants: &Grants, terminal: Terminal) {
 
 /// One line when it was not the command itself that decided to end, and one for each limit that it
 /// ran into before; and where it failed, what it was refused, since that may be why.
-fn tell(end: &End, grants: &Grants, explained: bool, terminal: Terminal) {
+fn tell(
+    end: &End,
+    grants: &Grants,
+    typed: &Run,
+    report: &Report,
+    terminal: Terminal,
+) -> Result<(), Failure> {
+    if typed.json {
+        terminal.say(&neutral::json(&report.line()?));
+        return Ok(());
+    }
+    if typed.quiet {
+        return Ok(());
+    }
     for line in end.why(&grants.limits).into_iter().chain(end.notes()) {
         terminal.say_as(Tone::Warn, "plugbay", &line);
     }
-    if end.exit.code != Some(0) || explained {
-        refusal::tell(&end.refusals(&grants.limits), terminal);
+    if status(end, typed) != 0 || typed.explain {
+        refusal::tell(&end.refusals(&grants.limits), report, terminal);
     }
+    Ok(())
 }
 
-/// Our own status: the command's, or 128 and the signal, or the code of the wall limit.
-fn status(end: &End) -> ExitCode {
+/// Our own status: the command's, or the code of the limit that ended it, or 128 and the signal.
+fn status(end: &End, typed: &Run) -> u8 {
     if end.out_of_time {
-        return Exit::WallLimit.into();
+        return Exit::WallLimit.code();
+    }
+    if end.fatal().is_some() {
+        return Exit::Limit.code();
     }
     match (end.exit.code, end.exit.signal) {
-        (Some(code), _) => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
-        (None, Some(signal)) => ExitCode::from(exit::of_signal(signal)),
-        (None, None) => Exit::NotSealed.into(),
+        (Some(0), _) if typed.fail_on_denial && end.denials.total() > 0 => Exit::Refused.code(),
+        (Some(code), _) => u8::try_from(code).unwrap_or(u8::MAX),
+        (None, Some(signal)) => exit::of_signal(signal),
+        (None, None) => Exit::NotSealed.code(),
     }
 }

@@ -6,6 +6,7 @@ use nix::errno::Errno;
 use plugbay_sandbox::{Access, Barrier, Denial, Fix, Limit, NetworkMode, Profile};
 use serde::{Deserialize, Serialize};
 
+use super::edit::Edit;
 use crate::cli::info::{cores, size};
 
 /// One kind of refusal, as reports have it: flat, and with the fix as it is typed.
@@ -27,6 +28,14 @@ impl Shown {
     /// With the fix as a flag of `run`.
     pub(crate) fn of(denial: &Denial) -> Self {
         Self::with(denial, denial.fix.as_ref().map(flag))
+    }
+
+    /// With the fix as a line of the profile that a run had, else as a flag.
+    pub(crate) fn of_run(denial: &Denial, edit: Option<&Edit>) -> Self {
+        match edit {
+            Some(edit) => Self::with(denial, denial.fix.as_ref().and_then(|fix| edit.line(fix))),
+            None => Self::of(denial),
+        }
     }
 
     /// With the fix as a line of a plugin's manifest.
@@ -51,7 +60,17 @@ impl Shown {
 
     /// One line for people: what, how, how often, and what to type.
     pub(crate) fn line(&self) -> String {
-        let limit = self.layer == Barrier::Limit.name();
+        let times = if self.count > 1 { format!(", {} times", self.count) } else { String::new() };
+        let fix = match &self.fix {
+            Some(fix) => format!("; to allow it: {fix}"),
+            None => format!("; nothing allows it (rule `{}`)", self.rule),
+        };
+        format!("{}{times}{fix}", self.what())
+    }
+
+    /// What was refused, and how.
+    pub(crate) fn what(&self) -> String {
+        let limit = self.is_limit();
         let what = match &self.syscall {
             Some(call) => call.clone(),
             None if limit => format!("{} limit", self.rule),
@@ -66,12 +85,12 @@ impl Shown {
         };
         let path = self.path.as_ref().map_or_else(String::new, |path| format!(" `{path}`"));
         let errno = self.errno.as_ref().map_or_else(String::new, |errno| format!(": {errno}"));
-        let times = if self.count > 1 { format!(", {} times", self.count) } else { String::new() };
-        let fix = match &self.fix {
-            Some(fix) => format!("; to allow it: {fix}"),
-            None => format!("; nothing allows it (rule `{}`)", self.rule),
-        };
-        format!("{what}{path}{address}{detail}{errno}{times}{fix}")
+        format!("{what}{path}{address}{detail}{errno}")
+    }
+
+    /// Whether it is a limit that was run into.
+    pub(crate) fn is_limit(&self) -> bool {
+        self.layer == Barrier::Limit.name()
     }
 
     /// Whether there is a flag for it.
@@ -142,16 +161,21 @@ fn manifest(fix: &Fix) -> Option<String> {
             Limit::CpuRate => Some(format!("[limits] cpu = {}", cores(*value))),
             Limit::FileSize => Some(format!("[limits] file_size = \"{}\"", size(*value))),
             Limit::OpenFiles => Some(format!("[limits] open_files = {value}")),
-            Limit::CpuTime | Limit::Wall | Limit::Disk => None,
+            Limit::CpuTime | Limit::Wall | Limit::Disk | Limit::Output => None,
         },
     }
 }
 
-fn limited(limit: Limit, value: u64) -> String {
-    let time = || match value % 1000 {
+/// Milliseconds as a duration is written.
+pub(super) fn time(value: u64) -> String {
+    match value % 1000 {
         0 => format!("{}s", value / 1000),
         _ => format!("{value}ms"),
-    };
+    }
+}
+
+fn limited(limit: Limit, value: u64) -> String {
+    let time = || time(value);
     match limit {
         Limit::Memory => format!("--memory {}", size(value)),
         Limit::Processes => format!("--pids {value}"),
@@ -161,6 +185,7 @@ fn limited(limit: Limit, value: u64) -> String {
         Limit::FileSize => format!("--file-size {}", size(value)),
         Limit::OpenFiles => format!("--open-files {value}"),
         Limit::Disk => format!("--tmp-size {}", size(value)),
+        Limit::Output => format!("--max-output {}", size(value)),
     }
 }
 

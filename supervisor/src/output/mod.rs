@@ -4,6 +4,7 @@
 //! The only file that writes to the standard streams. (`run` hands them to the command untouched.)
 
 pub(crate) mod denial;
+pub(crate) mod edit;
 pub(crate) mod file;
 pub(crate) mod layout;
 pub(crate) mod moment;

@@ -7,6 +7,7 @@ mod call;
 mod chaos;
 mod data;
 mod invocation;
+mod job;
 mod overlay;
 mod past;
 mod profile;

@@ -241,3 +241,16 @@ fn a_tool_that_is_not_here_is_named() {
     finish(command.spawn().unwrap()).fails(127, "--tool go: ");
     repository.run(&["--cache", "x", "--", "true"]).fails(2, "--cache is for the caches of tools");
 }
+
+#[test]
+fn what_was_refused_is_told_with_the_line_of_the_profile_that_makes_it_pass() {
+    let text = "[run.test]\ncommand = \"cat data\"\nworkdir = \"/\"\nexec = [\"/opt\"]\n";
+    let repository = Repository::new(&[("data", "content\n")]);
+    let data = repository.path("data").canonicalize().unwrap();
+    let text = text.replace("cat data", &format!("cat {}", data.display()));
+    fs::write(repository.path("plugbay.toml"), &text).unwrap();
+    let left = repository.run(&["--profile", "test", "--explain"]);
+    left.fails(1, "; to allow it: [run.test] read = [\"data\"]");
+    fs::write(repository.path("plugbay.toml"), text + "read = [\"data\"]\n").unwrap();
+    assert_eq!(repository.run(&["--profile", "test"]).ok(), "content\n");
+}

@@ -277,10 +277,10 @@ impl Profiles {
         chain
     }
 
-    /// Whether the file itself has a profile of this name.
+    /// What the file itself says of a profile, without what that extends.
     #[must_use]
-    pub fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+    pub fn own(&self, name: &str) -> Option<&Profile> {
+        self.0.get(name)
     }
 
     /// The names that can be asked for: those of the file, then the built-in one.

@@ -26,6 +26,8 @@ pub enum Limit {
     OpenFiles,
     /// The private `/tmp`, in bytes.
     Disk,
+    /// What is written to stdout and stderr, in bytes; held by whoever reads them.
+    Output,
 }
 
 impl Limit {
@@ -41,6 +43,7 @@ impl Limit {
             Self::FileSize => "file-size",
             Self::OpenFiles => "open-files",
             Self::Disk => "disk",
+            Self::Output => "output",
         }
     }
 
@@ -56,6 +59,7 @@ impl Limit {
             Self::FileSize => "file size",
             Self::OpenFiles => "open file",
             Self::Disk => "/tmp",
+            Self::Output => "output",
         }
     }
 
@@ -63,7 +67,7 @@ impl Limit {
     #[must_use]
     pub fn amount(self, value: u64) -> String {
         match self {
-            Self::Memory | Self::FileSize | Self::Disk => bytes(value),
+            Self::Memory | Self::FileSize | Self::Disk | Self::Output => bytes(value),
             Self::Processes | Self::OpenFiles => value.to_string(),
             Self::CpuRate => format!("{}.{:03} cores", value / 1000, value % 1000),
             Self::CpuTime | Self::Wall => format!("{:?}", Duration::from_millis(value)),
@@ -87,6 +91,8 @@ pub enum Holder {
     Timer,
     /// A file system of that size.
     Mount,
+    /// Whoever started it, by passing on what it writes.
+    Relay,
 }
 
 impl Holder {
@@ -100,6 +106,7 @@ impl Holder {
             Self::Watchdog => "watchdog",
             Self::Timer => "timer",
             Self::Mount => "mount",
+            Self::Relay => "relay",
         }
     }
 }
@@ -183,6 +190,7 @@ mod tests {
             Limit::FileSize,
             Limit::OpenFiles,
             Limit::Disk,
+            Limit::Output,
         ] {
             assert_eq!(serde_json::to_value(limit).unwrap(), limit.name());
         }

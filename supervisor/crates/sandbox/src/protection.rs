@@ -105,6 +105,8 @@ impl Protection {
             Self::Limit(Limit::FileSize) => "limits.file-size",
             Self::Limit(Limit::OpenFiles) => "limits.open-files",
             Self::Limit(Limit::Disk) => "limits.disk",
+            // No part of a start: held by whoever gave the process its streams, so not in `ALL`.
+            Self::Limit(Limit::Output) => "limits.output",
         }
     }
 

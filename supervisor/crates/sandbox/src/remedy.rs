@@ -143,9 +143,9 @@ fn lost(protection: Protection, spec: &Spec, situation: &Situation) -> Vec<Strin
         | Protection::SystemCalls
         | Protection::Environment
         | Protection::Descriptors
-        | Protection::Limit(Limit::CpuTime | Limit::Wall | Limit::FileSize | Limit::OpenFiles) => {
-            Vec::new()
-        }
+        | Protection::Limit(
+            Limit::CpuTime | Limit::Wall | Limit::FileSize | Limit::OpenFiles | Limit::Output,
+        ) => Vec::new(),
     }
 }
 
@@ -168,6 +168,7 @@ fn off(protection: Protection, spec: &Spec) -> Vec<String> {
         Protection::Limit(Limit::Wall) => "give the limit: --wall DURATION",
         Protection::Limit(Limit::FileSize) => "give the limit: --file-size SIZE",
         Protection::Limit(Limit::OpenFiles) => "give the limit: --open-files N",
+        Protection::Limit(Limit::Output) => "give the limit: --max-output SIZE",
         Protection::Limit(Limit::Disk)
         | Protection::SocketsAbstract
         | Protection::Processes

@@ -249,7 +249,7 @@ impl Limits {
             Limit::Wall => self.wall = None,
             Limit::FileSize => self.file_size = None,
             Limit::OpenFiles => self.open_files = None,
-            Limit::Disk => {}
+            Limit::Disk | Limit::Output => {}
         }
     }
 }

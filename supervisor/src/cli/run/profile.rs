@@ -13,6 +13,7 @@ use crate::{
     args::Run,
     env,
     failure::Failure,
+    output::edit::Edit,
     profile::{self, Ground},
 };
 
@@ -34,6 +35,14 @@ pub(super) struct Source {
     said: Profiles,
 }
 
+impl Chosen {
+    /// How the profile's own lines would be edited; `None` when it is built in.
+    pub(super) fn edit(&self) -> Option<Edit> {
+        let own = self.source.as_ref()?.said.own(&self.name)?.clone();
+        Some(Edit { name: self.name.clone(), own, directory: self.directory.clone() })
+    }
+}
+
 impl Source {
     /// Whether the command could change the file, and has: then the next run would be another one.
     pub(super) fn was_changed(&self, grants: &[FileGrant]) -> bool {
@@ -53,7 +62,7 @@ pub(super) fn settle(typed: &Run, here: &Path) -> Result<(Run, Option<Chosen>), 
         None => Profiles::default().get(name),
     };
     let Some(profile) = profile else { return Err(unknown(name, source.as_ref(), here)) };
-    let of_file = source.as_ref().is_some_and(|source| source.said.has(name));
+    let of_file = source.as_ref().is_some_and(|source| source.said.own(name).is_some());
     let directory = match &source {
         Some(source) if of_file && typed.profile_file.is_none() => directory(&source.path),
         _ => start(typed, here)?,

@@ -3,7 +3,8 @@
 
 use plugbay_sandbox::{Tally, Watched};
 
-use crate::output::{Terminal, Tone, denial::Shown};
+use super::report::Report;
+use crate::output::{Terminal, Tone};
 
 /// Kinds of refusals that are told; the report has them all.
 const TOLD: usize = 10;
@@ -20,8 +21,8 @@ pub(super) fn announce(watched: &Watched, terminal: Terminal) {
 }
 
 /// One line per kind, those that can be allowed first.
-pub(super) fn tell(refusals: &Tally, terminal: Terminal) {
-    let mut shown: Vec<Shown> = refusals.kinds().iter().map(Shown::of).collect();
+pub(super) fn tell(refusals: &Tally, report: &Report, terminal: Terminal) {
+    let mut shown = report.shown(refusals);
     shown.sort_by_key(|one| !one.has_fix());
     for one in shown.iter().take(TOLD) {
         terminal.say_as(Tone::Warn, "denied", &one.line());

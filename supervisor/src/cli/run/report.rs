@@ -11,12 +11,12 @@ use std::{
 
 use plugbay_sandbox::{
     Base, Cause, Demands, Enforcement, EnvGrant, FileGrant, Hit, Level, Network, Profile, Spec,
-    Watched,
+    Tally, Watched,
 };
 use serde::Serialize;
 
 use super::{
-    last,
+    junit, last,
     profile::Chosen,
     watch::{End, signal_name},
 };
@@ -25,135 +25,158 @@ use crate::{
     exit::Exit,
     failure::Failure,
     grants::Grants,
-    output::{denial::Shown, file},
+    output::{denial::Shown, edit::Edit, file},
+    spelling::Bound,
     tool,
 };
 
-/// The version of the document's shape.
+/// The version of the document's shape: a new key is none, a key that means another thing is.
 const VERSION: u32 = 1;
 
 /// A report being filled in, and where it goes.
 #[derive(Debug)]
 pub(crate) struct Report {
-    target: Option<(PathBuf, File)>,
+    target: Option<Target>,
+    junit: Option<Target>,
     limits: plugbay_sandbox::Limits,
+    edit: Option<Edit>,
     document: Document,
 }
 
+/// A file that is already open.
+#[derive(Debug)]
+struct Target {
+    path: PathBuf,
+    file: File,
+}
+
+impl Target {
+    fn open(path: Option<&Path>, grants: &[FileGrant]) -> Result<Option<Self>, Failure> {
+        let Some(path) = path else { return Ok(None) };
+        let file = file::create(path, grants).map_err(|error| {
+            Failure::new(Exit::NotSealed, format!("write `{}`: {error}", path.display()))
+        })?;
+        Ok(Some(Self { path: path.to_owned(), file }))
+    }
+
+    fn write(mut self, text: &str) -> Result<(), Failure> {
+        writeln!(self.file, "{text}").map_err(|error| {
+            Failure::new(Exit::Answered, format!("write `{}`: {error}", self.path.display()))
+        })
+    }
+}
+
 #[derive(Debug, Serialize)]
-struct Document {
-    version: u32,
-    command: Vec<String>,
+pub(super) struct Document {
+    pub(super) version: u32,
+    pub(super) command: Vec<String>,
     /// The profile that was asked for.
-    profile: Option<Named>,
+    pub(super) profile: Option<Named>,
     /// The toolchains that were opened.
-    tools: Vec<&'static str>,
+    pub(super) tools: Vec<&'static str>,
     /// The program that stands behind the command; null when none was found.
-    program: Option<String>,
+    pub(super) program: Option<String>,
     /// How the program was found, in words.
-    resolution: Vec<String>,
-    workdir: String,
-    level: Level,
-    demands: Demands,
-    filter: Profile,
-    grants: Granted,
-    enforcement: Option<Enforcement>,
-    denials: Denials,
-    outcome: Outcome,
-    usage: Option<Usage>,
+    pub(super) resolution: Vec<String>,
+    pub(super) workdir: String,
+    pub(super) level: Level,
+    pub(super) demands: Demands,
+    pub(super) filter: Profile,
+    pub(super) grants: Granted,
+    pub(super) enforcement: Option<Enforcement>,
+    pub(super) denials: Denials,
+    pub(super) outcome: Outcome,
+    pub(super) usage: Option<Usage>,
 }
 
 /// A profile, and the file that it is from; null when it is built in.
 #[derive(Debug, Serialize)]
-struct Named {
-    name: String,
-    file: Option<String>,
+pub(super) struct Named {
+    pub(super) name: String,
+    pub(super) file: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct Granted {
-    base: Base,
-    files: Vec<FileGrant>,
+pub(super) struct Granted {
+    pub(super) base: Base,
+    pub(super) files: Vec<FileGrant>,
     /// What of them stays hidden.
-    deny: Vec<String>,
-    network: Network,
-    unix: Vec<String>,
-    env: Vec<String>,
-    limits: Limits,
+    pub(super) deny: Vec<String>,
+    pub(super) network: Network,
+    pub(super) unix: Vec<String>,
+    pub(super) env: Vec<String>,
+    pub(super) limits: Limits,
 }
 
 #[derive(Debug, Serialize)]
-struct Limits {
-    memory: Option<u64>,
-    pids: Option<u64>,
-    cpu_milli: Option<u64>,
-    cpu_time_ms: Option<u64>,
-    wall_ms: Option<u64>,
-    open_files: Option<u64>,
-    file_size: Option<u64>,
-    tmp_size: u64,
+pub(super) struct Limits {
+    pub(super) memory: Option<u64>,
+    pub(super) pids: Option<u64>,
+    pub(super) cpu_milli: Option<u64>,
+    pub(super) cpu_time_ms: Option<u64>,
+    pub(super) wall_ms: Option<u64>,
+    pub(super) open_files: Option<u64>,
+    pub(super) file_size: Option<u64>,
+    pub(super) tmp_size: u64,
+    pub(super) output: Option<u64>,
 }
 
 /// How it went. Exactly one of `code`, `signal` and `error` is not null.
 #[derive(Debug, Default, Serialize)]
-struct Outcome {
-    code: Option<i32>,
-    signal: Option<String>,
+pub(super) struct Outcome {
+    /// What `plugbay` itself ends with.
+    pub(super) status: u8,
+    pub(super) code: Option<i32>,
+    pub(super) signal: Option<String>,
     /// Why the command never ran.
-    error: Option<String>,
-    /// The mechanism that ended it: `wall`, or one of the sandbox's causes.
-    cause: Option<&'static str>,
+    pub(super) error: Option<String>,
+    /// The mechanism that ended it: `wall`, `output`, or one of the sandbox's causes.
+    pub(super) cause: Option<&'static str>,
     /// The same in words.
-    why: Option<String>,
+    pub(super) why: Option<String>,
     /// Every limit that was run into, whether or not that ended it.
-    limits: Vec<Hit>,
+    pub(super) limits: Vec<Hit>,
 }
 
 /// What was refused. What nobody watched may have been refused without a word.
 #[derive(Debug, Default, Serialize)]
-struct Denials {
-    watched: Watched,
-    kinds: Vec<Shown>,
+pub(super) struct Denials {
+    pub(super) watched: Watched,
+    pub(super) kinds: Vec<Shown>,
     /// Refusals of further kinds.
-    others: u64,
+    pub(super) others: u64,
 }
 
 #[derive(Debug, Serialize)]
-struct Usage {
-    wall_ms: u64,
-    user_ms: Option<u64>,
-    system_ms: Option<u64>,
-    max_rss_bytes: Option<u64>,
+pub(super) struct Usage {
+    pub(super) wall_ms: u64,
+    pub(super) user_ms: Option<u64>,
+    pub(super) system_ms: Option<u64>,
+    pub(super) max_rss_bytes: Option<u64>,
 }
 
 impl Report {
-    /// Opens the file before anything runs, so that a report that cannot be written is known at
+    /// Opens the files before anything runs, so that a report that cannot be written is known at
     /// once and the command cannot put something else in its place.
     pub(crate) fn open(
-        target: Option<&Path>,
-        command: &[OsString],
+        words: &Run,
         grants: &Grants,
+        chosen: Option<&Chosen>,
     ) -> Result<Self, Failure> {
-        let target = target.map(|path| {
-            let made = file::create(path, &grants.files);
-            made.map(|file| (path.to_owned(), file)).map_err(|error| {
-                Failure::new(Exit::NotSealed, format!("write `{}`: {error}", path.display()))
-            })
-        });
-        Ok(Self {
-            target: target.transpose()?,
-            limits: grants.limits.clone(),
-            document: Document::new(command, grants),
-        })
-    }
-
-    /// Which profile and tools the grants are from.
-    pub(crate) fn asked(&mut self, words: &Run, chosen: Option<&Chosen>) {
-        self.document.tools = words.tools.iter().copied().map(tool::word).collect();
-        self.document.profile = chosen.map(|chosen| Named {
+        let mut document = Document::new(&words.command, grants);
+        document.grants.limits.output = words.limits.max_output.and_then(Bound::into_option);
+        document.tools = words.tools.iter().copied().map(tool::word).collect();
+        document.profile = chosen.map(|chosen| Named {
             name: chosen.name.clone(),
             file: chosen.source.as_ref().map(|source| source.path.display().to_string()),
         });
+        Ok(Self {
+            target: Target::open(words.report.as_deref(), &grants.files)?,
+            junit: Target::open(words.junit.as_deref(), &grants.files)?,
+            limits: grants.limits.clone(),
+            edit: chosen.and_then(Chosen::edit),
+            document,
+        })
     }
 
     /// What will be started.
@@ -171,17 +194,18 @@ impl Report {
     }
 
     /// How it ended.
-    pub(crate) fn ended(&mut self, end: &End) {
+    pub(crate) fn ended(&mut self, end: &End, status: u8) {
         self.document.outcome = Outcome {
+            status,
             code: end.exit.code,
             signal: end.exit.signal.map(signal_name),
             error: None,
-            cause: if end.out_of_time { Some("wall") } else { end.exit.cause.map(cause_name) },
+            cause: cause(end),
             why: end.why(&self.limits),
             limits: end.hits(&self.limits),
         };
         let refusals = end.refusals(&self.limits);
-        self.document.denials.kinds = refusals.kinds().iter().map(Shown::of).collect();
+        self.document.denials.kinds = self.shown(&refusals);
         self.document.denials.others = refusals.others();
         let usage = end.exit.usage.as_ref();
         self.document.usage = Some(Usage {
@@ -192,10 +216,17 @@ impl Report {
         });
     }
 
+    /// Refusals, each with the line or flag that allows it.
+    pub(crate) fn shown(&self, refusals: &Tally) -> Vec<Shown> {
+        let edit = self.edit.as_ref();
+        refusals.kinds().iter().map(|denial| Shown::of_run(denial, edit)).collect()
+    }
+
     /// Why it never ran.
     pub(crate) fn never_ran(&mut self, failure: &Failure) {
         let error = Some(failure.message.clone());
-        self.document.outcome = Outcome { error, ..Outcome::default() };
+        let status = failure.exit.code();
+        self.document.outcome = Outcome { status, error, ..Outcome::default() };
     }
 
     /// Writes the document where it was asked for, and keeps it in the state directory for
@@ -204,11 +235,17 @@ impl Report {
         if let Some(directory) = state {
             let _unkept = last::keep(&self.document, directory, &self.document.grants.files);
         }
-        let Some((path, mut file)) = self.target else { return Ok(()) };
-        let text = serde_json::to_string_pretty(&self.document).map_err(io::Error::from);
-        text.and_then(|text| writeln!(file, "{text}")).map_err(|error| {
-            Failure::new(Exit::Answered, format!("write `{}`: {error}", path.display()))
-        })
+        if let Some(target) = self.junit {
+            target.write(&junit::suite(&self.document))?;
+        }
+        let Some(target) = self.target else { return Ok(()) };
+        let text = serde_json::to_string_pretty(&self.document).map_err(io::Error::from)?;
+        target.write(&text)
+    }
+
+    /// The document on one line.
+    pub(crate) fn line(&self) -> Result<String, Failure> {
+        Ok(serde_json::to_string(&self.document).map_err(io::Error::from)?)
     }
 }
 
@@ -242,6 +279,7 @@ impl Document {
                     open_files: limits.open_files,
                     file_size: limits.file_size,
                     tmp_size: limits.tmp_size,
+                    output: None,
                 },
             },
             enforcement: None,
@@ -256,6 +294,17 @@ fn name_of(grant: &EnvGrant) -> String {
     match grant {
         EnvGrant::Inherit(name) | EnvGrant::Set(name, _) => name.clone(),
     }
+}
+
+/// What ended it, if it was not the command itself.
+fn cause(end: &End) -> Option<&'static str> {
+    if end.out_of_time {
+        return Some("wall");
+    }
+    if end.too_much_output {
+        return Some("output");
+    }
+    end.exit.cause.map(cause_name)
 }
 
 fn cause_name(cause: Cause) -> &'static str {

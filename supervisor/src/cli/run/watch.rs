@@ -20,7 +20,12 @@ use plugbay_sandbox::{
     Beat, Cause, Child, Denial, Hit, Holder, Limit, Limits, SECCOMP_KILL, Tally, Watcher, Wish,
 };
 
-use super::report::millis;
+use super::{
+    pace::{self, Pace},
+    relay::Relay,
+    report::millis,
+};
+use crate::output::Terminal;
 
 /// The signals that are meant for the command when they reach us.
 const PASSED_ON: [Signal; 9] = [
@@ -90,6 +95,10 @@ pub(crate) struct End {
     pub(crate) passed_on: Option<i32>,
     /// What it was refused, as far as somebody watched.
     pub(crate) denials: Tally,
+    /// The bound of what it writes, if it passed it.
+    pub(crate) output: Option<Hit>,
+    /// Whether it was ended for that.
+    pub(crate) too_much_output: bool,
 }
 
 impl End {
@@ -102,17 +111,25 @@ impl End {
             times: 1,
             by: Holder::Timer,
         });
-        wall.into_iter().chain(self.exit.hits.iter().cloned()).collect()
+        wall.into_iter().chain(self.output.clone()).chain(self.exit.hits.iter().cloned()).collect()
     }
 
     /// All that it was refused, limits first.
     pub(crate) fn refusals(&self, limits: &Limits) -> Tally {
         let mut all = Tally::default();
-        // Being slowed down is no refusal.
-        let hits = self.hits(limits).into_iter().filter(|hit| hit.limit != Limit::CpuRate);
+        // Being slowed down or cut short is no refusal.
+        let slowed = |hit: &Hit| hit.limit == Limit::CpuRate;
+        let cut = |hit: &Hit| hit.limit == Limit::Output && !self.too_much_output;
+        let hits = self.hits(limits).into_iter().filter(|hit| !slowed(hit) && !cut(hit));
         hits.for_each(|hit| all.add(Denial::of_limit(&hit)));
         all.absorb(&self.denials);
         all
+    }
+
+    /// The limit that ended it, if one but the wall clock's did.
+    pub(crate) fn fatal(&self) -> Option<&Hit> {
+        let output = self.output.as_ref().filter(|_| self.too_much_output);
+        output.or_else(|| self.exit.fatal())
     }
 
     /// Why it ended, in words, when a limit or a signal that we did not pass on ended it.
@@ -120,7 +137,7 @@ impl End {
         if self.out_of_time {
             return self.hits(limits).first().map(passed);
         }
-        if let Some(hit) = self.exit.fatal() {
+        if let Some(hit) = self.fatal() {
             return Some(passed(hit));
         }
         let signal = self.exit.signal?;
@@ -137,7 +154,14 @@ impl End {
         let failed = self.exit.code != Some(0);
         let fatal = self.exit.fatal();
         let others = self.exit.hits.iter().filter(|hit| failed && Some(*hit) != fatal);
-        others.filter_map(survived).collect()
+        others.filter_map(survived).chain(self.cut()).collect()
+    }
+
+    /// That not all of its output was passed on, whether or not it failed.
+    fn cut(&self) -> Option<String> {
+        let hit = self.output.as_ref().filter(|_| !self.too_much_output)?;
+        let dropped = hit.limit.amount(hit.peak?.saturating_sub(hit.value));
+        Some(format!("its output was cut: {dropped} more were dropped, at {hit}"))
     }
 }
 
@@ -156,7 +180,8 @@ fn survived(hit: &Hit) -> Option<String> {
         | Limit::Wall
         | Limit::FileSize
         | Limit::OpenFiles
-        | Limit::Disk => None,
+        | Limit::Disk
+        | Limit::Output => None,
     }
 }
 
@@ -166,18 +191,78 @@ pub(crate) fn signal_name(signal: i32) -> String {
         .map_or_else(|_| format!("signal {signal}"), |signal| signal.as_str().to_owned())
 }
 
+/// What is done beside watching.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// Passes on what the command writes.
+    pub(super) relay: Option<Relay>,
+    /// Tells a person that the command still runs.
+    pub(super) pace: Option<(Pace, Terminal)>,
+}
+
+impl Beside {
+    /// How long until there is something to be said.
+    fn left(&self, elapsed: Duration) -> Option<Duration> {
+        self.pace.as_ref().map(|(pace, _)| pace.left(elapsed))
+    }
+
+    fn step(&mut self, child: &mut Child, elapsed: Duration) {
+        if let Some(relay) = &mut self.relay {
+            relay.serve();
+            if relay.wants_end() {
+                child.kill();
+            }
+        }
+        if let Some((pace, terminal)) = &mut self.pace
+            && let Some(text) = pace.step(elapsed)
+        {
+            pace::say(&text, *terminal);
+        }
+    }
+
+    /// Passes on what is left, as long as somebody reads it and nobody wants us to end.
+    fn finish(&mut self, signals: &Signals, patience: Option<Duration>) {
+        let Some(relay) = &mut self.relay else { return };
+        let started = now();
+        let stop = || {
+            let late = patience.is_some_and(|patience| now().duration_since(started) >= patience);
+            late || signals.next().is_ok_and(|info| info.as_ref().is_some_and(is_deadly))
+        };
+        relay.drain(stop, PollTimeout::from(LOOK));
+    }
+}
+
+/// How often it is looked whether we are to end while a slow reader takes what is left, in
+/// milliseconds.
+const LOOK: u8 = 200;
+
+fn is_deadly(info: &siginfo) -> bool {
+    let signal = i32::try_from(info.ssi_signo).ok();
+    let deadly = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+    signal.is_some_and(|signal| deadly.contains(&signal))
+}
+
 /// Watches until the command and everything it started are gone.
-pub(crate) fn until_end(
+pub(super) fn until_end(
     mut child: Child,
     signals: &Signals,
     wall: Option<Duration>,
+    mut beside: Beside,
 ) -> io::Result<End> {
     let started = now();
     let mut patience = Patience::new(started, wall);
     let mut watcher = child.take_watcher();
     let mut passed_on = None;
     let beat = if child.is_watched() { Some(Beat::start()?) } else { None };
-    while !wait(&child, signals, beat.as_ref(), watcher.as_ref(), patience.left(now()))? {
+    loop {
+        let left = patience
+            .left(now())
+            .into_iter()
+            .chain(beside.left(now().duration_since(started)))
+            .min();
+        if wait(&child, signals, beat.as_ref(), watcher.as_ref(), &beside, left)? {
+            break;
+        }
         if let Some(watcher) = &mut watcher {
             watcher.serve(now());
         }
@@ -187,6 +272,7 @@ pub(crate) fn until_end(
         while let Some(info) = signals.next()? {
             passed_on = pass_on(&child, &info).or(passed_on);
         }
+        beside.step(&mut child, now().duration_since(started));
         match patience.step(now()) {
             Step::Wait => {}
             // Refused only when it has just ended, which the next wait sees.
@@ -198,8 +284,12 @@ pub(crate) fn until_end(
     }
     let out_of_time = patience.is_over();
     let wall = now().duration_since(started);
+    let exit = child.finish();
+    beside.finish(signals, out_of_time.then_some(GRACE));
     let denials = watcher.map_or_else(Tally::default, Watcher::into_tally);
-    Ok(End { exit: child.finish(), wall, out_of_time, passed_on, denials })
+    let output = beside.relay.as_ref().and_then(Relay::hit);
+    let too_much_output = beside.relay.as_ref().is_some_and(Relay::wants_end);
+    Ok(End { exit, wall, out_of_time, passed_on, denials, output, too_much_output })
 }
 
 /// Waits until the tree is gone (`true`), something is to be done or the time is up.
@@ -208,6 +298,7 @@ fn wait(
     signals: &Signals,
     beat: Option<&Beat>,
     watcher: Option<&Watcher>,
+    beside: &Beside,
     left: Option<Duration>,
 ) -> io::Result<bool> {
     let (listener, pause) = match watcher.map_or(Wish::Nothing, |watcher| watcher.wish(now())) {
@@ -225,6 +316,7 @@ fn wait(
     let mut polled = vec![readable(child.tree()), readable(signals.as_fd())];
     polled.extend(listener.map(readable));
     polled.extend(beat.map(|beat| readable(beat.as_fd())));
+    polled.extend(beside.relay.iter().flat_map(Relay::wishes));
     match poll(&mut polled, timeout) {
         Ok(_) => {}
         Err(Errno::EINTR) => return Ok(false),
@@ -322,7 +414,15 @@ mod tests {
         let exit =
             plugbay_sandbox::Exit { code, signal, cause, ..plugbay_sandbox::Exit::default() };
         let denials = Tally::default();
-        End { exit, wall: Duration::ZERO, out_of_time: false, passed_on: None, denials }
+        End {
+            exit,
+            wall: Duration::ZERO,
+            out_of_time: false,
+            passed_on: None,
+            denials,
+            output: None,
+            too_much_output: false,
+        }
     }
 
     fn memory() -> Hit {
@@ -389,6 +489,21 @@ mod tests {
         let words =
             "processes killed in it: 2, at its memory limit of 1GiB (peak 1GiB, held by cgroup v2)";
         assert_eq!(ended.notes(), [words]);
+    }
+
+    #[test]
+    fn output_past_its_bound_is_told_also_where_it_was_only_cut() {
+        let by = Holder::Relay;
+        let hit = Hit { limit: Limit::Output, value: 1024, peak: Some(3072), times: 1, by };
+        let mut ended = End { output: Some(hit), ..end(None, None) };
+        let words = "its output was cut: 2KiB more were dropped, at its output limit of 1KiB (peak \
+                     3KiB, held by relay)";
+        assert_eq!((ended.why(&Limits::default()), ended.notes()), (None, vec![words.to_owned()]));
+        assert_eq!(ended.refusals(&Limits::default()).total(), 0);
+        ended.too_much_output = true;
+        let words = "killed: it passed its output limit of 1KiB (peak 3KiB, held by relay)";
+        assert_eq!(ended.why(&Limits::default()).as_deref(), Some(words));
+        assert_eq!(ended.notes(), [] as [String; 0]);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use plugbay_manifest::{
     Cap, GrantPath, ManifestError, PROFILES_NAME, ProfileNetwork, Profiles, Tool,
-    key::PROFILE_TABLES, sandbox,
+    key::{Fallback, Key, PROFILE_TABLES},
+    sandbox,
 };
 
 /// A file with every key.
@@ -23,7 +24,7 @@ exec = ["/opt/tool"]
 deny = ["**/.env"]
 bare = true
 network = [443, "listen:8080"]
-hosts = ["crates.io:443"]
+hosts = ["crates.io:443", "*.example.org:443"]
 unix = ["/run/db.sock"]
 env = ["TOKEN", "MODE=ci"]
 level = "strict"
@@ -70,7 +71,7 @@ fn everything_that_is_written_is_read() {
     };
     assert_eq!(
         (shown(&grants), shown(&test.hosts)),
-        ("443 listen:8080".into(), "crates.io:443".into())
+        ("443 listen:8080".into(), "crates.io:443 *.example.org:443".into())
     );
     assert_eq!(test.level, Some(sandbox::Level::Strict));
     assert_eq!(test.protections["network"], sandbox::Demand::Require);
@@ -160,4 +161,32 @@ fn a_file_is_read_bounded_and_not_through_a_link() {
     std::fs::remove_file(&file).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", &file).unwrap();
     assert!(Profiles::load(&file).is_err());
+}
+
+#[test]
+fn the_page_has_every_key_with_its_type_and_default_and_examples_that_are_valid() {
+    let page = include_str!("../../../../../docs/ci.md");
+    let written = |key: &Key| match key.default {
+        Fallback::Required => "required".to_owned(),
+        Fallback::Value(value) => format!("`{value}`"),
+        Fallback::Described(text) => text.to_owned(),
+    };
+    for table in PROFILE_TABLES {
+        let heading = format!("## `[{}]`\n", table.name);
+        let section = page.split(&heading).nth(1).unwrap().split("\n## ").next().unwrap();
+        let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
+        let wanted: Vec<String> = table
+            .keys
+            .iter()
+            .map(|key| format!("| `{}` | {} | {} | ", key.name, key.kind, written(key)))
+            .collect();
+        assert_eq!(rows.len(), wanted.len(), "{}", table.name);
+        for (row, wanted) in rows.iter().zip(&wanted) {
+            assert!(row.starts_with(wanted), "{row}\n{wanted}");
+        }
+    }
+    profiles(include_str!("../../../../../examples/ci/plugbay.toml")).unwrap();
+    for example in page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+        profiles(example).unwrap_or_else(|error| panic!("{error}"));
+    }
 }

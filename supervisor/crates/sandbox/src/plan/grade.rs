@@ -356,7 +356,7 @@ impl Grader<'_> {
             Some(Holder::CgroupV2 | Holder::CgroupV1) => whole(&[Layer::Cgroup]),
             Some(Holder::Rlimit) => whole(&[Layer::Rlimits]),
             Some(Holder::Mount) => whole(&[Layer::MountNamespace]),
-            Some(Holder::Timer) => whole(&[]),
+            Some(Holder::Timer | Holder::Relay) => whole(&[]),
         })
     }
 }
@@ -373,6 +373,7 @@ fn unheld(limit: Limit, amount: &str) -> String {
         Limit::Wall => format!("it can run longer than {amount}"),
         Limit::FileSize => format!("it can write files larger than {amount}"),
         Limit::OpenFiles => format!("it can open more than {amount} files"),
+        Limit::Output => format!("it can write more than {amount} to its streams"),
         Limit::Disk => format!("it can fill the host's /tmp with more than {amount}"),
     }
 }

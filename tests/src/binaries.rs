@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::setting::Setting;
 
-const FIXTURES: [&str; 3] = ["rung", "brain", "golden"];
+const FIXTURES: [&str; 4] = ["rung", "brain", "golden", "stage"];
 /// `plugbay` once more: started as [`PROBE`] it is an attacker.
 const PROBER: &str = "prober";
 /// The first argument that makes `plugbay` an attacker.

@@ -11,6 +11,7 @@
 mod denial;
 mod escape;
 mod fault;
+mod hosts;
 mod program;
 mod promise;
 mod rungs;

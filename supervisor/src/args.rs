@@ -5,9 +5,11 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+mod learn;
 mod overlay;
 mod run;
 
+pub(crate) use learn::Learn;
 pub(crate) use overlay::{Keep, Overlay, OverlayVerb, Which};
 pub(crate) use run::{DemandWords, FileWords, LimitWords, ReachWords, Run, ToolWord};
 
@@ -54,6 +56,7 @@ pub(crate) struct Plugbay {
 pub(crate) enum Verb {
     Call(Box<Call>),
     Run(Box<Run>),
+    Learn(Box<Learn>),
     List(List),
     Info(Info),
     HelpPlugin(HelpPlugin),

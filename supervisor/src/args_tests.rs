@@ -193,6 +193,7 @@ fn help_of_the_whole() {
     Commands:
       call         Start a plugin sealed, call one method, print the result, stop the plugin
       run          Run one command in a sandbox that denies everything not granted
+      learn        Watch one trusted command with everything open, and write the grants that it needs
       list         List the plugins that can be called by name
       info         Show what a plugin offers and what it asks for
       help-plugin  Show how a plugin's methods are called

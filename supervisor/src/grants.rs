@@ -16,7 +16,7 @@ use plugbay_sandbox::{
 };
 
 use crate::{
-    args::{DemandWords, FileWords, LevelWord, LimitWords, ReachWords, Run},
+    args::{DemandWords, FileWords, Learn, LevelWord, LimitWords, ReachWords, Run},
     failure::Failure,
     spelling::{EnvWord, FilterWord, NetWord},
 };
@@ -91,6 +91,31 @@ pub(crate) fn understand(typed: &Run, world: &World<'_>) -> Result<Grants, Failu
         profile: filter(&typed.filter)?,
         files,
         workdir,
+    })
+}
+
+/// Understands the flags of `learn`: what is granted already, and where the command runs. Which filter
+/// is typed says what is written, so that of a run without one is meant here.
+pub(crate) fn understand_learning(typed: &Learn, world: &World<'_>) -> Result<Grants, Failure> {
+    filter(&typed.filter)?;
+    let typed_files = typed.files.as_files();
+    let typed_workdir = typed.workdir.as_deref().map(|path| resolve("--workdir", path, world));
+    let (deny, notes) = denied(&typed_files.deny, world)?;
+    Ok(Grants {
+        files: files(&typed_files, world)?,
+        deny,
+        notes,
+        base: if typed_files.bare { Base::Bare } else { Base::System },
+        network: network(&typed.reach.net)?,
+        unix_sockets: sockets(&typed.reach, world)?,
+        env: typed.reach.env.iter().map(variable).collect(),
+        limits: limits(&typed.limits),
+        overlay: None,
+        outputs: Vec::new(),
+        level: Level::Standard,
+        demands: Demands::default(),
+        profile: Profile::Default,
+        workdir: typed_workdir.transpose()?.unwrap_or_else(|| world.current_dir.to_owned()),
     })
 }
 

@@ -10,6 +10,7 @@ mod env;
 mod exit;
 mod failure;
 mod grants;
+mod learn;
 mod output;
 mod overlay;
 mod profile;
@@ -46,6 +47,7 @@ fn dispatch(verb: Verb, terminal: Terminal) -> Outcome {
     match verb {
         Verb::Call(typed) => cli::call::run(&typed, terminal),
         Verb::Run(typed) => cli::run::run(&typed, terminal),
+        Verb::Learn(typed) => cli::learn::run(&typed, terminal),
         Verb::Doctor(typed) => cli::doctor::run(&typed, terminal),
         Verb::List(typed) => cli::list::run(&typed, terminal),
         Verb::Info(typed) => cli::info::run(&typed, terminal),
@@ -63,6 +65,7 @@ fn dispatch(verb: Verb, terminal: Terminal) -> Outcome {
 fn wants_json(verb: &Verb) -> bool {
     match verb {
         Verb::Call(typed) => typed.json,
+        Verb::Learn(typed) => typed.json,
         Verb::List(typed) => typed.json,
         Verb::Info(typed) => typed.json,
         Verb::Overlay(typed) => typed.wants_json(),

@@ -70,6 +70,15 @@ pub(crate) enum FilterWord {
 }
 
 impl FilterWord {
+    /// The word itself.
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Default => "default",
+            Self::Ci => "ci",
+            Self::Call(word) => word,
+        }
+    }
+
     /// The word of a list.
     pub(crate) fn call(&self) -> Option<&str> {
         match self {

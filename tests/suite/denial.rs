@@ -99,6 +99,9 @@ fn the_fix_that_is_told_for_a_file_a_port_or_a_call_makes_the_run_pass() {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
         let here = format!("--explain --read {given} --workdir {given}");
         let append = format!("echo more >> {file}");
+        let tool = format!("{given}/tool");
+        std::fs::write(&tool, "#!/bin/sh\nexit 0\n").unwrap();
+        std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o777)).unwrap();
         let cases = [
             Case::new("a file", "--explain", &["cat", &file]),
             Case::new("a new file where reading is granted", &here, &["mkdir", "new"]),
@@ -108,6 +111,10 @@ fn the_fix_that_is_told_for_a_file_a_port_or_a_call_makes_the_run_pass() {
             Case::new("a system call", "", &["python3", "-c", PRIORITY]),
         ];
         all_hold(&env, &[setting], &cases);
+        // In a view what lies below /tmp may be executed, as what the process makes there may.
+        if !setting.may_have_namespaces() {
+            all_hold(&env, &[setting], &[Case::new("a program", &here, &["sh", "-c", &tool])]);
+        }
         std::fs::remove_dir_all(given).unwrap();
     }
 }

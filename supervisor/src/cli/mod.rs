@@ -10,6 +10,7 @@ pub(crate) mod find;
 pub(crate) mod help_plugin;
 pub(crate) mod history;
 pub(crate) mod info;
+pub(crate) mod learn;
 pub(crate) mod list;
 pub(crate) mod man;
 pub(crate) mod overlay;

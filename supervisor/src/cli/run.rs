@@ -124,7 +124,7 @@ fn seal_and_watch(
     if is_talkative(typed) {
         grants.notes.iter().for_each(|note| terminal.say_as(Tone::Note, "plugbay", note));
     }
-    let resolved = find(&typed.command, grants, origin)?;
+    let resolved = find(&typed.command, grants, &origin.toolbox.env, &origin.here)?;
     let notes = [origin.toolbox.notes.clone(), resolved.notes.clone()].concat();
     let mut spec = spec(grants, resolved, &origin.toolbox.env);
     if let Some(laid) = &laid {
@@ -174,9 +174,14 @@ fn streams(typed: &Run, beside: &mut watch::Beside) -> io::Result<Stdio> {
 }
 
 /// The program behind the command, looked up with the search path that it will have.
-fn find(command: &[OsString], grants: &Grants, origin: &Origin) -> Result<Resolved, Failure> {
+pub(crate) fn find(
+    command: &[OsString],
+    grants: &Grants,
+    outside: &[(OsString, OsString)],
+    here: &Path,
+) -> Result<Resolved, Failure> {
     let (name, args) = command.split_first().ok_or_else(|| Failure::usage("no command"))?;
-    let mut env = origin.toolbox.env.clone();
+    let mut env = outside.to_vec();
     for grant in &grants.env {
         if let EnvGrant::Set(name, value) = grant {
             env.retain(|(known, _)| known != OsStr::new(name));
@@ -186,7 +191,7 @@ fn find(command: &[OsString], grants: &Grants, origin: &Origin) -> Result<Resolv
     let name = name.to_str().ok_or_else(|| {
         Failure::new(Exit::CommandNotFound, "the command's name is not valid UTF-8")
     })?;
-    resolve::resolve(name, args, &env, &origin.here).map_err(|error| not_found(&error))
+    resolve::resolve(name, args, &env, here).map_err(|error| not_found(&error))
 }
 
 fn not_found(error: &ResolveError) -> Failure {
@@ -195,7 +200,7 @@ fn not_found(error: &ResolveError) -> Failure {
 }
 
 /// Grants and program as one spec.
-fn spec(grants: &Grants, resolved: Resolved, outside: &[(OsString, OsString)]) -> Spec {
+pub(crate) fn spec(grants: &Grants, resolved: Resolved, outside: &[(OsString, OsString)]) -> Spec {
     let mut env = scrub(outside, &grants.env);
     for (name, value) in resolved.env {
         let chosen = grants.env.iter().any(|grant| OsStr::new(name_of(grant)) == name);
@@ -265,12 +270,12 @@ fn start(
     }
 }
 
-fn not_sealed(error: io::Error) -> Failure {
+pub(crate) fn not_sealed(error: io::Error) -> Failure {
     Failure::new(Exit::NotSealed, error)
 }
 
 /// A start that failed, with the code that shells use for the same.
-fn of_launch(error: &LaunchError) -> Failure {
+pub(crate) fn of_launch(error: &LaunchError) -> Failure {
     let (exit, hint) = match error {
         LaunchError::Stage(failure) if failure.stage == Stage::Exec => {
             if failure.errno == Errno::ENOENT {
@@ -341,8 +346,17 @@ fn tell(
     Ok(())
 }
 
-/// Our own status: the command's, or the code of the limit that ended it, or 128 and the signal.
+/// Our own status: that of the end, unless a run that was refused something is to fail.
 fn status(end: &End, typed: &Run) -> u8 {
+    let refused = typed.fail_on_denial && end.denials.total() > 0;
+    match status_of(end) {
+        0 if refused => Exit::Refused.code(),
+        status => status,
+    }
+}
+
+/// The command's status, or the code of the limit that ended it, or 128 and the signal.
+pub(crate) fn status_of(end: &End) -> u8 {
     if end.out_of_time {
         return Exit::WallLimit.code();
     }
@@ -350,7 +364,6 @@ fn status(end: &End, typed: &Run) -> u8 {
         return Exit::Limit.code();
     }
     match (end.exit.code, end.exit.signal) {
-        (Some(0), _) if typed.fail_on_denial && end.denials.total() > 0 => Exit::Refused.code(),
         (Some(code), _) => u8::try_from(code).unwrap_or(u8::MAX),
         (None, Some(signal)) => exit::of_signal(signal),
         (None, None) => Exit::NotSealed.code(),

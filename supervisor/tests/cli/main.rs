@@ -8,6 +8,7 @@ mod chaos;
 mod data;
 mod invocation;
 mod job;
+mod learn;
 mod overlay;
 mod past;
 mod profile;

@@ -14,9 +14,12 @@ use crate::{
     spec::{Access, FileGrant, Network, NetworkMode, Profile, Spec},
 };
 
+/// Directories of which each entry is opened by itself, since a view has something of its own in them.
+const PARTED: [&str; 3] = ["/", "/etc", "/var"];
+
 /// What a view has of its own, or what a grant cannot open.
 const OWN: [&str; 8] =
-    ["/proc", "/sys", "/dev", "/tmp", "/etc", "/etc/passwd", "/etc/group", "/etc/hosts"];
+    ["/proc", "/sys", "/dev", "/tmp", "/var/tmp", "/etc/passwd", "/etc/group", "/etc/hosts"];
 
 /// The same process with all open: `entries` are the host's paths to open beside `shown`.
 pub(crate) fn opened(spec: &Spec, entries: &[PathBuf], shown: &[PathBuf]) -> Spec {
@@ -32,11 +35,11 @@ pub(crate) fn opened(spec: &Spec, entries: &[PathBuf], shown: &[PathBuf]) -> Spe
     wide
 }
 
-/// The host's paths that are opened: what stands in the root and in `/etc`, one by one, but for what
-/// every view has already. A link stays closed, as a grant opens what it leads to only.
+/// The host's paths that are opened: what stands in the root, in `/etc` and in `/var`, one by one, but for
+/// what every view has already. A link stays closed, as a grant opens what it leads to only.
 pub(crate) fn entries(base: &[BaseEntry]) -> Vec<PathBuf> {
     let names = |directory: &str| fs::read_dir(directory).into_iter().flatten().flatten();
-    let all = names("/").chain(names("/etc"));
+    let all = PARTED.iter().flat_map(|directory| names(directory));
     let real =
         all.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir() || kind.is_file()));
     let mut paths: Vec<PathBuf> = real.map(|entry| entry.path()).collect();
@@ -47,7 +50,7 @@ pub(crate) fn entries(base: &[BaseEntry]) -> Vec<PathBuf> {
 
 fn opens(path: &Path, base: &[BaseEntry]) -> bool {
     let is_base = base.iter().any(|entry| entry.path == path);
-    let own = OWN.iter().chain(&TREES).any(|own| Path::new(own) == path);
+    let own = OWN.iter().chain(&TREES).chain(&PARTED).any(|own| Path::new(own) == path);
     !is_base && !own && secret(path).is_none()
 }
 

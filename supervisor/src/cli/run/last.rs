@@ -140,8 +140,8 @@ impl Past {
             let why = if watched.why.is_empty() { "nobody listened" } else { &watched.why };
             lines.push(format!("not watched: system calls, files and addresses ({why})"));
         } else if !watched.attempts {
-            let again = "run it again with --explain";
-            lines.push(format!("not watched: files and addresses; to watch them, {again}"));
+            let again = "run it again with --explain, or let `plugbay learn` write what it needs";
+            lines.push(format!("not watched: files and addresses; to know of them, {again}"));
         } else {
             lines.push(
                 "watched: system calls; files and addresses as far as advice goes".to_owned(),
@@ -172,7 +172,7 @@ mod tests {
         insta::assert_snapshot!(calls.join("\n"), @r"
         command: cat /x
         ended: exit status 1
-        not watched: files and addresses; to watch them, run it again with --explain
+        not watched: files and addresses; to know of them, run it again with --explain, or let `plugbay learn` write what it needs
         ");
         let nothing = past(r#"{"calls": false, "attempts": false, "why": "EBUSY"}"#, "");
         assert_eq!(nothing[2], "not watched: system calls, files and addresses (EBUSY)");

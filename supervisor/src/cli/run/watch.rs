@@ -17,7 +17,8 @@ use nix::{
     unistd::Pid,
 };
 use plugbay_sandbox::{
-    Beat, Cause, Child, Denial, Hit, Holder, Limit, Limits, SECCOMP_KILL, Tally, Watcher, Wish,
+    Beat, Cause, Child, Denial, Hit, Holder, Lessons, Limit, Limits, SECCOMP_KILL, Tally, Watcher,
+    Wish,
 };
 
 use super::{
@@ -99,6 +100,8 @@ pub(crate) struct End {
     pub(crate) output: Option<Hit>,
     /// Whether it was ended for that.
     pub(crate) too_much_output: bool,
+    /// What was seen beyond its grants, where that was to be learned.
+    pub(crate) lessons: Lessons,
 }
 
 impl End {
@@ -193,7 +196,7 @@ pub(crate) fn signal_name(signal: i32) -> String {
 
 /// What is done beside watching.
 #[derive(Debug, Default)]
-pub(super) struct Beside {
+pub(crate) struct Beside {
     /// Passes on what the command writes.
     pub(super) relay: Option<Relay>,
     /// Tells a person that the command still runs.
@@ -243,7 +246,7 @@ fn is_deadly(info: &siginfo) -> bool {
 }
 
 /// Watches until the command and everything it started are gone.
-pub(super) fn until_end(
+pub(crate) fn until_end(
     mut child: Child,
     signals: &Signals,
     wall: Option<Duration>,
@@ -286,10 +289,10 @@ pub(super) fn until_end(
     let wall = now().duration_since(started);
     let exit = child.finish();
     beside.finish(signals, out_of_time.then_some(GRACE));
-    let denials = watcher.map_or_else(Tally::default, Watcher::into_tally);
+    let (denials, lessons) = watcher.map(Watcher::into_lessons).unwrap_or_default();
     let output = beside.relay.as_ref().and_then(Relay::hit);
     let too_much_output = beside.relay.as_ref().is_some_and(Relay::wants_end);
-    Ok(End { exit, wall, out_of_time, passed_on, denials, output, too_much_output })
+    Ok(End { exit, wall, out_of_time, passed_on, denials, output, too_much_output, lessons })
 }
 
 /// Waits until the tree is gone (`true`), something is to be done or the time is up.
@@ -422,6 +425,7 @@ mod tests {
             denials,
             output: None,
             too_much_output: false,
+            lessons: Lessons::default(),
         }
     }
 

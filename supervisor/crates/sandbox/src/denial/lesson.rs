@@ -84,6 +84,7 @@ pub struct Lessons {
     contacts: BTreeSet<Contact>,
     names: Vec<String>,
     calls: BTreeSet<&'static str>,
+    programs: BTreeSet<String>,
     needs: Tally,
     withheld: BTreeMap<PathBuf, &'static str>,
     hidden: BTreeSet<PathBuf>,
@@ -119,6 +120,12 @@ impl Lessons {
     #[must_use]
     pub fn calls(&self) -> &BTreeSet<&'static str> {
         &self.calls
+    }
+
+    /// The programs that were executed, each by the name of its real file.
+    #[must_use]
+    pub fn programs(&self) -> &BTreeSet<String> {
+        &self.programs
     }
 
     /// What the filter of the grants would have refused.
@@ -190,6 +197,13 @@ impl Lessons {
         self.calls.extend(implied.flat_map(|(_, calls)| calls.iter()));
     }
 
+    pub(super) fn executed(&mut self, program: &Path) {
+        let name = program.file_name().map(|name| name.to_string_lossy().into_owned());
+        if self.programs.len() < MOST_CONTACTS {
+            self.programs.extend(name);
+        }
+    }
+
     pub(super) fn needed(&mut self, denial: Denial) {
         self.needs.add(denial);
     }
@@ -208,6 +222,12 @@ impl Lessons {
         } else {
             self.lose();
         }
+    }
+
+    /// A path turned out to be something that the process makes for itself.
+    pub(super) fn forget(&mut self, path: &Path) {
+        self.files.remove(path);
+        self.hidden.remove(path);
     }
 
     fn lose(&mut self) {

@@ -183,6 +183,12 @@ impl Observer {
             secrecy = secrecy.max(learning.peer(&self.granted, way, peer, datagram, &eyes));
         }
         for (path, want) in reached.paths {
+            if want == Want::Execute
+                && name.starts_with("execve")
+                && let Some(program) = eyes.real(&path)
+            {
+                learning.lessons.executed(&program);
+            }
             secrecy = secrecy.max(learning.path(&self.granted, path, want, &eyes));
         }
         secrecy
@@ -242,6 +248,9 @@ impl Learning {
         }
         let path = &known.0;
         let lack = granted.lack(path, want, eyes);
+        if lack.is_none() && matches!(want, Want::Create | Want::Entry) {
+            self.lessons.forget(path);
+        }
         let mut secrecy = Secrecy::Open;
         if let Some(lack) = lack.as_ref().filter(|lack| !granted.is_denied(&lack.target)) {
             secrecy = self.lack(path, lack, eyes);

@@ -276,7 +276,8 @@ pub(crate) struct Check {
 
 /// Prove what this kernel and user can enforce
 ///
-/// Starts a canary in the real sandbox and lets it try what a plugin must not do. Each claim is
+/// Shows the ladder of this machine: which rung a start reaches and what would lead higher, and what
+/// each protection gets, with what would make it hold. Then it starts a canary in the real sandbox and lets it try what a plugin must not do. Each claim is
 /// shown with what the canary met inside, and with the same attempt made outside, which must
 /// succeed for the proof to count. Ends with 1 if a claim did not hold.
 ///
@@ -286,7 +287,7 @@ pub(crate) struct Check {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     plugbay doctor\n  \
-    plugbay doctor --json | jq '.layers[] | select(.status != \"enforced\")'\n  \
+    plugbay doctor --json | jq '.protections[] | select(.hold != \"enforced\")'\n  \
     plugbay doctor --attack --only 1,13\n  \
     plugbay doctor --attack --layers\n  \
     plugbay doctor --attack --json | jq '.attacks[] | select(.outcome == \"absent\")'")]

@@ -1,21 +1,27 @@
-//! `plugbay doctor`: what this kernel and user can enforce, each claim proven by a canary.
+//! `plugbay doctor`: what this kernel and user can enforce, each claim proven by a canary: the ladder with what
+//! would lead higher, what each protection gets, the layers, and the proofs.
 //!
 //! The canary goes through the production path (the launcher that starts plugins), in several trials:
 //! sealed with nothing granted, sealed with one port, and against one limit after the other. Each
 //! trial is played twice, inside and, as the positive control, without a sandbox.
 
 mod attack;
-mod proof;
+mod ladder;
+mod tried;
 
 use std::{fs, path::Path};
 
 use plugbay_sandbox::{
     Held, Launcher, LayerReport, Level, Rung, TreeKill,
-    proof::{Stage, Trial, Verdict},
+    proof::{self, Stage, Trial, Verdict},
+    remedy::Situation,
 };
 use serde::Serialize;
 
-use self::proof::Proof;
+use self::{
+    ladder::{Standing, Step},
+    tried::Proof,
+};
 use crate::{
     args::Doctor,
     env,
@@ -47,16 +53,21 @@ fn examine() -> Result<Findings, Failure> {
     let stage = Stage::set().map_err(|error| refused(&format!("set up the probes: {error}")))?;
     let program = env::own_program().map_err(|error| refused(&error))?;
     let mut launcher = Launcher::new().map_err(|error| refused(&error))?;
-    let mut play =
-        |trial: Trial| trial.play(&mut launcher, &program).map_err(|error| refused(&error));
-    let sealed = play(Trial::sealed(&stage.scene))?;
+    let play = |trial: Trial, launcher: &mut Launcher| {
+        trial.play(launcher, &program).map_err(|error| refused(&error))
+    };
+    let sealed = play(Trial::sealed(&stage.scene), &mut launcher)?;
+    // The report is that of a start which knows what the canary has shown.
+    proof::believe(&mut launcher, &sealed);
     let mut tried = sealed.tried;
+    let enforcement = play(Trial::sealed(&stage.scene), &mut launcher)?.enforcement;
     for trial in std::iter::once(Trial::ports(&stage.scene)).chain(Trial::limits()) {
-        tried.extend(play(trial)?.tried);
+        tried.extend(play(trial, &mut launcher)?.tried);
     }
     let proofs = tried.into_iter().map(Proof::from).collect();
     let machine = launcher.machine();
     let (rung, lost) = launcher.rung(Level::Standard);
+    let situation = Situation::read(machine);
     Ok(Findings {
         kernel: kernel(),
         user: machine.uid,
@@ -64,9 +75,11 @@ fn examine() -> Result<Findings, Failure> {
         cgroup: machine.cgroup.as_ref().map(|home| home.path.display().to_string()),
         rung: rung_name(rung),
         lost: lost.iter().map(|(rung, why)| format!("{}: {why}", rung_name(*rung))).collect(),
-        layers: sealed.enforcement.layers,
-        tree_kill: sealed.enforcement.tree_kill,
-        limits: sealed.enforcement.limits,
+        ladder: ladder::steps(rung, lost, &enforcement, &situation),
+        protections: ladder::standings(&enforcement, &situation),
+        layers: enforcement.layers,
+        tree_kill: enforcement.tree_kill,
+        limits: enforcement.limits,
         proofs,
     })
 }
@@ -93,6 +106,8 @@ struct Findings {
     cgroup: Option<String>,
     rung: &'static str,
     lost: Vec<String>,
+    ladder: Vec<Step>,
+    protections: Vec<Standing>,
     layers: Vec<LayerReport>,
     tree_kill: TreeKill,
     limits: Vec<Held>,
@@ -106,6 +121,12 @@ impl Findings {
         for (label, text) in self.facts() {
             out.push_str(&format!("  {label:<20}{}\n", neutral::text(&text, Lines::Escape)));
         }
+        out.push('\n');
+        out.push_str(&head("Ladder"));
+        out.extend(self.ladder.iter().map(|step| step.lines(brush)));
+        out.push('\n');
+        out.push_str(&head("Protections of a plugin with nothing granted"));
+        out.extend(self.protections.iter().map(|standing| standing.lines(brush)));
         out.push('\n');
         out.push_str(&head("Layers of a plugin with nothing granted"));
         out.extend(self.layers.iter().map(|layer| sheet::layer(layer, brush)));
@@ -124,14 +145,13 @@ impl Findings {
             abi => format!("ABI {abi}"),
         };
         let cgroup = self.cgroup.clone().unwrap_or_else(|| "none that we may write".to_owned());
-        let mut facts = vec![
+        let facts = vec![
             ("kernel", self.kernel.clone()),
             ("user", self.user.to_string()),
             ("landlock", landlock),
             ("cgroup v2", cgroup),
             ("rung", self.rung.to_owned()),
         ];
-        facts.extend(self.lost.iter().map(|lost| ("lost", lost.clone())));
         facts
     }
 

@@ -126,6 +126,11 @@ fn a_filter_that_says_done_and_does_nothing_is_found_out() {
         let errors = said(&output);
         assert_eq!(output.status.code(), Some(125), "{errors}");
         assert!(errors.contains("`files.read` is required"), "{errors}");
+        let ports =
+            ["--prefer", "files.read", "--prefer", "files.write", "--net", "9", "--", "true"];
+        let output = run(&env, &words(&lying), &ports, None);
+        assert_eq!(output.status.code(), Some(125), "{}", said(&output));
+        assert!(said(&output).contains("`network` is required"), "{}", said(&output));
         let mut typed = PREFER_FILES.to_vec();
         typed.extend(["--verbose", "--", "true"]);
         let errors = said(&run(&env, &words(&lying), &typed, None));

@@ -188,6 +188,13 @@ impl Enforcement {
         self.protections.iter().find(|grade| grade.protection == protection)
     }
 
+    /// The report of a layer that holds, at least in part.
+    #[must_use]
+    pub fn holding(&self, layer: Layer) -> Option<&LayerReport> {
+        let holds = |it: &&LayerReport| matches!(it.status, Status::Enforced | Status::Partial);
+        self.layer(layer).filter(holds)
+    }
+
     /// Whether it was started without a sandbox, at level `none`.
     #[must_use]
     pub fn is_unsealed(&self) -> bool {

@@ -76,16 +76,27 @@ pub fn prove(launcher: &mut Launcher, program: &Path, place: Option<&Path>) {
     let played = Stage::set()
         .map_err(ProofError::from)
         .and_then(|stage| Trial::sealed(&stage.scene).play(launcher, program));
-    let (proven, disproved) = match played {
-        Ok(shown) => conclude(&shown),
-        Err(error) => (Proven::Failed { why: error.to_string() }, Vec::new()),
-    };
-    if let (Proven::Now, Some(place), Some(note)) = (&proven, place, &note) {
-        // Where it cannot be noted, the next start proves it again.
-        note.keep(place).ok();
+    match played {
+        Ok(shown) => {
+            if believe(launcher, &shown) == Proven::Now
+                && let (Some(place), Some(note)) = (place, &note)
+            {
+                // Where it cannot be noted, the next start proves it again.
+                note.keep(place).ok();
+            }
+        }
+        Err(error) => launcher.believe(Proven::Failed { why: error.to_string() }, Vec::new()),
     }
-    launcher.believe(proven, disproved);
 }
+
+/// Has the launcher report from now on what a trial of the sealed kind has shown.
+pub fn believe(launcher: &mut Launcher, shown: &Shown) -> Proven {
+    let (proven, disproved) = conclude(shown);
+    launcher.believe(proven.clone(), disproved);
+    proven
+}
+
+const LANDLOCK: [Layer; 3] = [Layer::LandlockFiles, Layer::LandlockNetwork, Layer::LandlockScopes];
 
 /// What a trial means: every layer that promised what the canary did all the same is disproved.
 fn conclude(shown: &Shown) -> (Proven, Vec<(Layer, String)>) {
@@ -93,10 +104,14 @@ fn conclude(shown: &Shown) -> (Proven, Vec<(Layer, String)>) {
     let (mut done, mut disproved) = (Vec::new(), Vec::new());
     for Tried { claim, .. } in broken {
         done.push(format!("not so: {}", claim.text));
-        let promised = claim.layers.iter().filter(|layer| shown.enforcement.is_enforced(**layer));
-        disproved.extend(promised.map(|layer| {
-            (*layer, format!("a canary showed that it does not hold: not so: {}", claim.text))
-        }));
+        let promised = |layer: &Layer| shown.enforcement.is_enforced(*layer);
+        let mut fallen: Vec<Layer> = claim.layers.iter().copied().filter(promised).collect();
+        // One call applies all of Landlock: where a part of it is a lie, the rest is too.
+        if fallen.iter().any(|layer| LANDLOCK.contains(layer)) {
+            fallen.extend(LANDLOCK);
+        }
+        let why = format!("a canary showed that it does not hold: not so: {}", claim.text);
+        disproved.extend(fallen.into_iter().map(|layer| (layer, why.clone())));
     }
     let proven = if done.is_empty() { Proven::Now } else { Proven::Disproved { done } };
     (proven, disproved)
@@ -142,7 +157,8 @@ mod tests {
         let (proven, disproved) = conclude(&shown(Verdict::Broken));
         assert!(matches!(proven, Proven::Disproved { done } if done.len() == 1));
         let layers: Vec<Layer> = disproved.iter().map(|(layer, _)| *layer).collect();
-        assert_eq!(layers, [Layer::LandlockFiles]);
+        assert!(LANDLOCK.iter().all(|layer| layers.contains(layer)), "{layers:?}");
+        assert!(!layers.contains(&Layer::MountNamespace), "it had promised nothing");
     }
 
     #[test]

@@ -57,6 +57,10 @@ impl Plan {
             }
         }
         self.loopback &= !off.has(Layer::NetworkNamespace);
+        if off.has(Layer::NetworkNamespace) {
+            // They would be the host's.
+            self.inlets.clear();
+        }
         if off.has(Layer::MountNamespace) && self.view.take().is_some() {
             self.private_tmp = true;
             if let Some(landlock) = &mut self.landlock {

@@ -12,6 +12,7 @@ mod failure;
 mod grants;
 mod learn;
 mod output;
+mod outside;
 mod overlay;
 mod profile;
 mod spelling;

@@ -1,5 +1,5 @@
 //! The broker of a command that may reach named hosts: in a thread of its own, which is made once the
-//! command runs, since until then this process must have one only.
+//! command runs, since until then a process that seals must have one only.
 
 use std::{io, sync::Arc, thread::JoinHandle};
 
@@ -17,14 +17,14 @@ const LOOKUP_THREADS: usize = 8;
 
 /// A broker in the making: all that can fail, before anything runs.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(crate) struct Prepared {
     rules: Rules,
     runtime: Runtime,
 }
 
 /// A broker at work, if the command has one.
 #[derive(Debug, Default)]
-pub(super) struct Outside(Option<Working>);
+pub(crate) struct Outside(Option<Working>);
 
 #[derive(Debug)]
 struct Working {
@@ -35,7 +35,7 @@ struct Working {
 
 impl Prepared {
     /// What the spec's network needs outside: nothing, but for named hosts.
-    pub(super) fn of(spec: &Spec) -> Result<Option<Self>, Failure> {
+    pub(crate) fn of(spec: &Spec) -> Result<Option<Self>, Failure> {
         if spec.network.mode != NetworkMode::Hosts {
             return Ok(None);
         }
@@ -47,7 +47,7 @@ impl Prepared {
     }
 
     /// Goes to work. Without a way there is nothing to serve (level none).
-    pub(super) fn serve(self, way: Option<Way>) -> io::Result<Outside> {
+    pub(crate) fn serve(self, way: Option<Way>) -> io::Result<Outside> {
         let Some(Way { inlets, token }) = way else { return Ok(Outside::default()) };
         let broker = Broker::new(self.rules, token);
         let (stop, stopped) = oneshot::channel();
@@ -70,7 +70,7 @@ impl Prepared {
 
 impl Outside {
     /// Ends, and tells what was refused.
-    pub(super) fn end(self) -> Tally {
+    pub(crate) fn end(self) -> Tally {
         let Some(Working { broker, stop, thread }) = self.0 else { return Tally::default() };
         // Refused when it has ended by itself.
         stop.send(()).ok();

@@ -8,14 +8,17 @@ use std::{
 };
 
 use nix::poll::PollFd;
-use plugbay_keeper::{Client, Event, Request, Token, locate};
-use plugbay_sandbox::{Enforcement, Exit, Spec, Tally};
+use plugbay_keeper::{Client, Event, Passage, Request, Token, locate};
+use plugbay_sandbox::{Enforcement, Exit, Inlet, Spec, Tally, Way};
 
 use super::{
     PATIENCE,
     door::{Ran, Unsealed},
 };
-use crate::chaos::clock::{Within, polled};
+use crate::{
+    chaos::clock::{Within, polled},
+    outside::{Outside, Prepared},
+};
 
 /// A keeper process. Dropping it ends everything that it started.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub(crate) struct Sealed {
     errors: File,
     /// What it said beyond the last line that was read.
     pending: Vec<u8>,
+    /// Its broker, if it may reach named hosts.
+    outside: Outside,
 }
 
 impl Keeper {
@@ -57,15 +62,21 @@ impl Keeper {
     pub(crate) fn spawn(&mut self, spec: &Spec) -> Result<Sealed, Unsealed> {
         let token = self.next;
         self.next += 1;
+        let outside = Prepared::of(spec).map_err(|failure| io::Error::other(failure.message))?;
         let spec = Box::new(spec.clone());
         self.client.send(&Request::Spawn { token, spec }).map_err(io::Error::other)?;
         let within = Within::of(PATIENCE);
         loop {
             match self.event(within)? {
-                (Event::Started { token: of, pid, enforcement, .. }, fds) if of == token => {
+                (Event::Started { token: of, pid, enforcement, way }, mut fds) if of == token => {
+                    let sockets = fds.split_off(fds.len().min(4));
                     let [input, output, errors, _process] = <[OwnedFd; 4]>::try_from(fds)
                         .map_err(|_other| io::Error::other("the keeper sent no pipes"))?;
                     return Ok(Sealed {
+                        outside: outside
+                            .map(|outside| outside.serve(way.map(|way| joined(way, sockets))))
+                            .transpose()?
+                            .unwrap_or_default(),
                         token,
                         pid: pid.and_then(|pid| pid.try_into().ok()).unwrap_or(0),
                         enforcement: *enforcement,
@@ -101,7 +112,8 @@ impl Keeper {
             errors_are_open &= !from_errors || take(&mut errors, &mut said)?;
         }
         let exit = self.exit(token, within)?;
-        let denied = self.denied.remove(&token).unwrap_or_default();
+        let mut denied = self.denied.remove(&token).unwrap_or_default();
+        denied.absorb(&sealed.outside.end());
         Ok(Ran {
             output: String::from_utf8_lossy(&pending).into_owned(),
             errors: String::from_utf8_lossy(&said).into_owned(),
@@ -163,6 +175,13 @@ impl Sealed {
             }
         }
     }
+}
+
+/// A way out and its descriptors.
+fn joined(way: Passage, sockets: Vec<OwnedFd>) -> Way {
+    let inlets = way.inlets.into_iter().zip(sockets);
+    let inlets = inlets.map(|(kind, socket)| Inlet { kind, socket }).collect();
+    Way { inlets, token: way.token }
 }
 
 /// Which of two pipes has something to be read, or its end.

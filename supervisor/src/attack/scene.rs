@@ -95,6 +95,8 @@ pub(crate) struct Scene {
     /// Stand-ins for supervisor and sibling, where the attack is let loose.
     doubles: Vec<Victim>,
     targets: Targets,
+    /// A service that nobody was granted.
+    pub(crate) port: u16,
     pub(crate) open_port: u16,
     words: Vec<String>,
     _listeners: Vec<TcpListener>,
@@ -148,6 +150,7 @@ impl Scene {
             ("sibling", targets.sibling.to_string()),
             ("port", port.to_string()),
             ("port6", port6.to_string()),
+            ("granted", open_port.to_string()),
             ("queue", queue.to_string()),
             ("uid", nix::unistd::geteuid().to_string()),
             ("everybody", everybody.to_owned()),
@@ -162,6 +165,7 @@ impl Scene {
             victim,
             doubles,
             targets,
+            port,
             open_port,
             words,
             _listeners: listeners,

@@ -2,10 +2,10 @@
 //! (catalogue numbers 37 to 62).
 
 use libc::{
-    EACCES, EAFNOSUPPORT, EBADF, ECONNREFUSED, EMFILE, ENETUNREACH, ENOENT, ENOMEM, ENOSYS,
-    EOPNOTSUPP, EPERM, EPROTONOSUPPORT, SIGSYS, SIGXCPU,
+    EACCES, EAFNOSUPPORT, EBADF, ECONNREFUSED, ECONNRESET, EMFILE, ENETUNREACH, ENOENT, ENOMEM,
+    ENOSYS, EOPNOTSUPP, EPERM, EPROTONOSUPPORT, SIGSYS, SIGXCPU,
 };
-use plugbay_sandbox::{Cause, EnvGrant, Layer, Limit, NetworkMode, scrub};
+use plugbay_sandbox::{Cause, EnvGrant, HostGrant, Layer, Limit, NetworkMode, scrub};
 
 use super::{
     row::{Control, Expect, Row, denied, denied_or_reported},
@@ -76,7 +76,7 @@ pub(crate) const FILTER_ROWS: &[Row] = &[
     ),
 ];
 
-/// Numbers 46 to 52.
+/// Numbers 46 to 55.
 pub(crate) const NETWORK_ROWS: &[Row] = &[
     Row::new(46, "connect, no network", "connect", denied(NETWORK, &[EACCES]))
         .told("no-network")
@@ -171,7 +171,41 @@ pub(crate) const NETWORK_ROWS: &[Row] = &[
         "shared-queues",
         denied(&[Layer::IpcNamespace, Layer::Seccomp], &[ENOENT, EPERM]),
     ),
+    named(Row::new(53, "a host that was not granted", "by-the-broker", denied(WAY, UNREACHED)))
+        .excused(SPELLINGS)
+        .told("hosts"),
+    Row::new(
+        54,
+        "names and numbers that lead to the host",
+        "by-the-broker",
+        denied(WAY, UNREACHED),
+    )
+    .shape(|spec, scene| {
+        spec.network.mode = NetworkMode::Hosts;
+        // Every host of the internet, and the host itself is none of them.
+        let any = HostGrant { host: "*".to_owned(), port: scene.port };
+        spec.network.hosts.insert(any);
+    })
+    .excused(SPELLINGS)
+    .told("special-addresses"),
+    named(Row::new(55, "past the broker", "past-the-broker", denied(WAY, UNREACHED))),
+    named(Row::new(55, "a broker without its word", "with-no-word", denied(WAY, UNREACHED))),
 ];
+
+const WAY: &[Layer] = &[Layer::NetworkNamespace, Layer::LandlockNetwork];
+const UNREACHED: &[i32] = &[EACCES, ECONNREFUSED, ECONNRESET];
+/// What not every resolver takes for an address.
+const SPELLINGS: &[(&str, &str)] = &[("", "no resolver here reads it")];
+
+/// A host is granted by name, at a port that is not the one attacked.
+const fn named(row: Row) -> Row {
+    row.shape(|spec, scene| {
+        spec.network.mode = NetworkMode::Hosts;
+        let host = HostGrant { host: "localhost".to_owned(), port: scene.open_port };
+        spec.network.hosts.insert(host);
+    })
+}
+
 const fn full(row: Row) -> Row {
     row.shape(|spec, _| spec.network.mode = NetworkMode::Full)
 }

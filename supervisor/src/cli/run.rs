@@ -8,7 +8,6 @@
 mod junit;
 mod laid;
 pub(crate) mod last;
-mod outside;
 mod pace;
 mod profile;
 mod refusal;
@@ -49,6 +48,7 @@ use crate::{
     failure::Failure,
     grants::{self, Grants, World},
     output::{Outcome, Terminal, Tone, neutral, sheet},
+    outside::Prepared,
     spelling::Bound,
 };
 
@@ -131,7 +131,7 @@ fn seal_and_watch(
         laid.ask(&mut spec);
     }
     report.planned(&spec, notes);
-    let outside = outside::Prepared::of(&spec)?;
+    let outside = Prepared::of(&spec)?;
     let signals = watch::Signals::block().map_err(not_sealed)?;
     let mut beside = watch::Beside::default();
     let stdio = streams(typed, &mut beside).map_err(not_sealed)?;

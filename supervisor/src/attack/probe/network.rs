@@ -1,6 +1,7 @@
-//! Attacks over the network and other ways of talking, catalogue numbers 46 to 52.
+//! Attacks over the network and other ways of talking, catalogue numbers 46 to 55.
 
 use std::{
+    io::{self, Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
     os::{
         fd::{AsRawFd as _, OwnedFd},
@@ -20,6 +21,9 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ("connect", connect),
     ("connect-by-multipath", connect_by_multipath),
     ("connect-by-fast-open", connect_by_fast_open),
+    ("past-the-broker", past_the_broker),
+    ("by-the-broker", by_the_broker),
+    ("with-no-word", with_no_word),
     ("datagrams", datagrams),
     ("listen", listen),
     ("rare-families", rare_families),
@@ -43,6 +47,93 @@ fn connect(scene: &Scene) {
     ];
     for (step, host, port) in addresses {
         scene.step(step, TcpStream::connect(SocketAddr::new(host, port)));
+    }
+}
+
+/// Where a proxy is, and what it wants to be told, as the environment says.
+fn proxy() -> Option<(SocketAddr, Option<String>)> {
+    let said = std::env::var_os("http_proxy")?.into_string().ok()?;
+    let said = said.strip_prefix("http://")?;
+    let (login, address) = match said.rsplit_once('@') {
+        Some((login, address)) => (Some(login.to_owned()), address),
+        None => (None, said),
+    };
+    Some((address.parse().ok()?, login))
+}
+
+/// Asks the proxy for a tunnel, with this login.
+fn tunnel(proxy: SocketAddr, login: Option<&str>, target: &str) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(proxy)?;
+    let login = login.map(|login| {
+        let login = data_encoding::BASE64.encode(login.as_bytes());
+        format!("Proxy-Authorization: Basic {login}\r\n")
+    });
+    let login = login.unwrap_or_default();
+    write!(stream, "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{login}\r\n")?;
+    let mut status = [0; 12];
+    stream.read_exact(&mut status)?;
+    // What a proxy refuses is refused as a kernel would.
+    if status.ends_with(b" 200") { Ok(stream) } else { Err(Errno::EACCES.into()) }
+}
+
+/// The loopback of the host, by every name and number that a resolver may take for it.
+const SPELLINGS: [&str; 9] = [
+    "localhost",
+    "127.0.0.1",
+    "LOCALHOST",
+    "2130706433",
+    "0x7f000001",
+    "0177.0.0.1",
+    "127.1",
+    "[::ffff:127.0.0.1]",
+    "0.0.0.0",
+];
+
+/// A service of the host that nobody granted, by way of the broker if there is one.
+fn by_the_broker(scene: &Scene) {
+    let broker = proxy();
+    for spelled in SPELLINGS {
+        let target = format!("{spelled}:{}", port(scene));
+        let reached = match &broker {
+            Some((address, login)) => tunnel(*address, login.as_deref(), &target).map(drop),
+            None => TcpStream::connect(&target).map(drop),
+        };
+        scene.step(spelled, reached);
+    }
+}
+
+/// The same without asking it: by the address, on a port that it serves and on its own.
+fn past_the_broker(scene: &Scene) {
+    let host = |port: u16| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+    scene.step("port", TcpStream::connect(host(port(scene))));
+    let broker = proxy().map_or_else(|| host(port(scene)), |(address, _)| address);
+    // Something may listen there; what counts is whether it is the host's service.
+    let asked = TcpStream::connect(broker).and_then(|mut stream| {
+        write!(stream, "GET http://127.0.0.1:{}/ HTTP/1.1\r\n\r\n", port(scene))?;
+        let mut answer = [0; 12];
+        match proxy() {
+            Some(_) => stream.read_exact(&mut answer)?,
+            None => return Ok(()),
+        }
+        if answer.ends_with(b" 200") { Ok(()) } else { Err(Errno::EACCES.into()) }
+    });
+    scene.step("plain", asked);
+}
+
+/// The broker of somebody else: it is within reach only where there is no network namespace, and then
+/// wants a word that this process was not given.
+fn with_no_word(scene: &Scene) {
+    let target = format!("127.0.0.1:{}", port(scene));
+    let Some((address, login)) = proxy() else {
+        return scene.step("no-word", TcpStream::connect(&target));
+    };
+    if login.is_none() {
+        return scene.step("not-there", TcpStream::connect(&target));
+    }
+    // What it would do for this process, and for nobody else.
+    let target = format!("localhost:{}", scene.number("granted"));
+    for (step, login) in [("no-word", None), ("another-word", Some("plugbay:0123456789abcdef"))] {
+        scene.step(step, tunnel(address, login, &target));
     }
 }
 

@@ -57,6 +57,7 @@ pub(crate) enum Verb {
     Call(Box<Call>),
     Run(Box<Run>),
     Learn(Box<Learn>),
+    Dev(Dev),
     List(List),
     Info(Info),
     HelpPlugin(HelpPlugin),
@@ -415,6 +416,42 @@ pub(crate) struct Places {
         value_hint = ValueHint::DirPath
     )]
     pub(crate) plugins: Vec<PathBuf>,
+}
+
+/// Run a plugin while you write it: each saved change takes its place at once.
+///
+/// The plugin is started sealed, as a host would. When a file of it changes, the new version is started
+/// beside the old one and takes its calls when it is ready; a version that does not come up, or crashes
+/// within five seconds, is dropped, and the one before goes on. A plugin with a `snapshot` and a
+/// `restore` keeps its state. What is typed is called: a method, then its parameters as JSON.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    plugbay dev .\n  \
+    plugbay dev examples/wordstats            then type: count {\"text\": \"to be\"}\n  \
+    echo 'count {\"text\": \"a b\"}' | plugbay dev . --json | jq .")]
+pub(crate) struct Dev {
+    /// The plugin's directory
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) plugin: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) places: Places,
+
+    /// Set one key of the plugin's configuration; VALUE is JSON, or else taken as text
+    #[arg(long, value_name = "KEY=VALUE", value_parser = spelling::key_value)]
+    pub(crate) config: Vec<(String, String)>,
+
+    /// Read the plugin's configuration from a JSON file; --config overrides its keys
+    #[arg(short = 'C', long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config_file: Option<PathBuf>,
+
+    /// What must hold for the plugin to start at all
+    #[arg(long, value_enum, default_value_t, help_heading = "Sandbox")]
+    pub(crate) level: LevelWord,
+
+    /// Tell everything as JSON, one document per line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `--level`, spelled.

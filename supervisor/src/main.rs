@@ -49,6 +49,7 @@ fn dispatch(verb: Verb, terminal: Terminal) -> Outcome {
         Verb::Call(typed) => cli::call::run(&typed, terminal),
         Verb::Run(typed) => cli::run::run(&typed, terminal),
         Verb::Learn(typed) => cli::learn::run(&typed, terminal),
+        Verb::Dev(typed) => cli::dev::run(&typed, terminal),
         Verb::Doctor(typed) => cli::doctor::run(&typed, terminal),
         Verb::List(typed) => cli::list::run(&typed, terminal),
         Verb::Info(typed) => cli::info::run(&typed, terminal),
@@ -67,6 +68,7 @@ fn wants_json(verb: &Verb) -> bool {
     match verb {
         Verb::Call(typed) => typed.json,
         Verb::Learn(typed) => typed.json,
+        Verb::Dev(typed) => typed.json,
         Verb::List(typed) => typed.json,
         Verb::Info(typed) => typed.json,
         Verb::Overlay(typed) => typed.wants_json(),

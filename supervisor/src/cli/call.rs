@@ -8,7 +8,7 @@ mod report;
 mod request;
 mod stream;
 
-use std::{io, process::ExitCode, sync::Arc, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use plugbay::{
     CallError, CallErrorKind, CancellationToken, Death, EventKind, Events, Host, LogLevel,
@@ -16,9 +16,8 @@ use plugbay::{
 };
 use plugbay_sandbox::Level;
 use serde_json::value::RawValue;
-use tokio::signal::unix::{SignalKind, signal};
 
-pub(crate) use self::request::dependencies;
+pub(crate) use self::request::{config, dependencies};
 use self::{
     report::Report,
     request::Request,
@@ -26,7 +25,7 @@ use self::{
 };
 use crate::{
     args::Call,
-    cli::past,
+    cli::{interruption, past},
     env,
     exit::{self, Exit},
     failure::Failure,
@@ -67,7 +66,7 @@ async fn serve(
         tokio::pin!(call);
         tokio::select! {
             outcome = &mut call => outcome,
-            () = interruption() => {
+            () = interruption::wanted() => {
                 interrupted.cancel();
                 call.await
             }
@@ -220,24 +219,5 @@ fn log(record: &LogRecord, verbose: bool, terminal: Terminal) {
             &format!("{} {}", record.plugin, record.source.as_str()),
             &record.message,
         );
-    }
-}
-
-/// Returns when the user, or whoever started us, wants us to end.
-async fn interruption() {
-    let stream = |kind| -> io::Result<_> { signal(kind) };
-    let streams = (
-        stream(SignalKind::interrupt()),
-        stream(SignalKind::terminate()),
-        stream(SignalKind::hangup()),
-    );
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = streams else {
-        // Without handlers the signals end us at once, and the keeper ends everything else.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
     }
 }

@@ -6,6 +6,7 @@
 mod call;
 mod chaos;
 mod data;
+mod dev;
 mod invocation;
 mod job;
 mod learn;

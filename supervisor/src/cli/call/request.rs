@@ -60,7 +60,7 @@ impl Request {
             dependencies: dependencies(&package, &typed.places),
             method: typed.method.clone(),
             params: params(typed.params.as_deref())?,
-            config: config(typed)?,
+            config: config(typed.config_file.as_deref(), &typed.config)?,
             grants: grants::files(&words, &world)?,
             deadline: typed.deadline,
             level: grants::level(typed.level),
@@ -135,15 +135,18 @@ fn read_stdin() -> Result<String, Failure> {
 }
 
 /// The configuration: the file's keys, then those named one by one. `None` when nothing was said.
-fn config(typed: &Call) -> Result<Option<Value>, Failure> {
-    if typed.config_file.is_none() && typed.config.is_empty() {
+pub(crate) fn config(
+    file: Option<&Path>,
+    single: &[(String, String)],
+) -> Result<Option<Value>, Failure> {
+    if file.is_none() && single.is_empty() {
         return Ok(None);
     }
-    let mut keys = match &typed.config_file {
+    let mut keys = match file {
         Some(path) => from_file(path)?,
         None => Map::new(),
     };
-    for (key, value) in &typed.config {
+    for (key, value) in single {
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.clone()));
         keys.insert(key.clone(), value);
     }
@@ -191,8 +194,8 @@ mod tests {
     fn configuration_is_json_or_else_text() {
         let call = typed(&["--config", "n=3", "--config", "s=abc", "--config", "o={\"a\":[1]}"]);
         let expected = serde_json::json!({"n": 3, "s": "abc", "o": {"a": [1]}});
-        assert_eq!(config(&call).unwrap(), Some(expected));
-        assert_eq!(config(&typed(&[])).unwrap(), None);
+        assert_eq!(config(None, &call.config).unwrap(), Some(expected));
+        assert_eq!(config(None, &[]).unwrap(), None);
     }
 
     #[test]
@@ -200,8 +203,10 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "{\"a\": 1, \"b\": 2}").unwrap();
         let call = typed(&["-C", file.path().to_str().unwrap(), "--config", "b=3"]);
-        assert_eq!(config(&call).unwrap(), Some(serde_json::json!({"a": 1, "b": 3})));
+        let from = call.config_file.as_deref();
+        let expected = serde_json::json!({"a": 1, "b": 3});
+        assert_eq!(config(from, &call.config).unwrap(), Some(expected));
         fs::write(file.path(), "[]").unwrap();
-        assert!(config(&call).is_err());
+        assert!(config(from, &call.config).is_err());
     }
 }

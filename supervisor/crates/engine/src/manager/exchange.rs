@@ -165,7 +165,7 @@ impl Plug {
         let begun = followed.finished;
         followed.step(what(turn), |status| {
             status.stage = stage;
-            status.switched |= turn == Turn::Switched;
+            status.switched |= matches!(turn, Turn::Switched | Turn::Kept);
             status.verdict = verdict(turn).or(status.verdict);
             if turn == Turn::Begun {
                 status.from = from.generation;

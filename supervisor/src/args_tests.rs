@@ -283,8 +283,8 @@ fn help_of_run() {
           --require <NAME>  Refuse to start unless this protection holds whole (repeatable)
           --prefer <NAME>   Start also where this protection does not hold, whatever the level says
                             (repeatable)
-          --off <NAME>      Switch this protection off: files.read, files.write, network, system-calls
-                            or a limit (repeatable)
+          --off <NAME>      Switch this protection off: files.read, files.write, sockets.unix, network,
+                            system-calls or a limit (repeatable)
           --filter <CALLS>  Which system calls are allowed: default, ci (also tracing and scheduling of
                             its own children), or only these: names of calls, and of many such as
                             @python [default: default]
@@ -354,8 +354,8 @@ fn help_of_call() {
           --require <NAME>  Refuse to start unless this protection holds whole (repeatable)
           --prefer <NAME>   Start also where this protection does not hold, whatever the level says
                             (repeatable)
-          --off <NAME>      Switch this protection off: files.read, files.write, network, system-calls
-                            or a limit (repeatable)
+          --off <NAME>      Switch this protection off: files.read, files.write, sockets.unix, network,
+                            system-calls or a limit (repeatable)
 
     Examples:
       plugbay call examples/wordstats count '{"text": "to be or not to be"}'

@@ -107,12 +107,40 @@ class Main { public static void main(String[] words) throws Exception {
 } }
 "#;
 
+/// Refused calls while a handler is run over and over, as Go's runtime does it to its threads.
+const SIGNALS: &str = r#"
+import os, signal, threading
+handled, over = 0, False
+def handle(*_):
+    global handled
+    handled += 1
+signal.signal(signal.SIGURG, handle)
+signal.siginterrupt(signal.SIGURG, False)
+main = threading.get_ident()
+def disturb():
+    while not over:
+        signal.pthread_kill(main, signal.SIGURG)
+thread = threading.Thread(target=disturb)
+thread.start()
+refused = 0
+for _ in range(5000):
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, 5)
+    except PermissionError:
+        refused += 1
+over = True
+thread.join()
+assert handled > 10, handled
+print("refused", refused)
+"#;
+
 const GO: &str = r#"package main
-import ("fmt"; "os/exec"; "sync")
+import ("fmt"; "os/exec"; "sync"; "syscall")
 func main() {
     var group sync.WaitGroup
     for i := 0; i < 50; i++ { group.Add(1); go func() { defer group.Done(); for j := 0; j < 1e6; j++ {} }() }
     group.Wait()
+    for i := 0; i < 1000; i++ { syscall.Setpriority(syscall.PRIO_PROCESS, 0, 5) }
     if err := exec.Command("true").Run(); err != nil { panic(err) }
     fmt.Println("go works")
 }
@@ -259,6 +287,16 @@ const TRACER: Work = Work {
     loopback: false,
 };
 
+/// Is refused five thousand calls among signals.
+const DISTURBED: Work = Work {
+    name: "CPython: refused calls among signals",
+    files: &[("main.py", SIGNALS)],
+    command: &["python3", "main.py"],
+    says: "refused 5000",
+    list: "@python",
+    loopback: false,
+};
+
 /// Does the work in a directory of its own: unsealed, or by `plugbay` with these words.
 fn perform(env: &TestEnv, setting: Setting, work: &Work, sealed: &[&str]) -> Output {
     let place = env.directory("work", setting.uid());
@@ -363,4 +401,15 @@ fn a_debugger_works_under_the_filter_for_builds_only() {
     assert_eq!(trial(&env, setting, &TRACER, TRACER.list), None);
     let refused = trial(&env, setting, &TRACER, "default").unwrap();
     assert!(refused.contains("ptrace: EPERM") && refused.contains("--filter ci"), "{refused}");
+}
+
+#[test]
+fn a_signal_neither_hangs_nor_hides_a_refusal() {
+    let env = crate::env();
+    let work = Work { says: "refused 0", ..DISTURBED };
+    let Some(setting) = able(&env, &work) else { return };
+    for filter in ["default", DISTURBED.list] {
+        assert_eq!(trial(&env, setting, &DISTURBED, filter), None);
+    }
+    assert_eq!(trial(&env, setting, &work, "ci"), None);
 }

@@ -209,7 +209,8 @@ pub(crate) struct DemandWords {
     )]
     pub(crate) prefer: Vec<String>,
 
-    /// Switch this protection off: files.read, files.write, network, system-calls or a limit
+    /// Switch this protection off: files.read, files.write, sockets.unix, network, system-calls or a
+    /// limit
     /// (repeatable)
     #[arg(
         long,

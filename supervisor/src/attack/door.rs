@@ -106,6 +106,9 @@ fn flags(spec: &Spec) -> Vec<String> {
             spec.network.connect.iter().for_each(|port| flag("--net", port.to_string()));
         }
     }
+    for (protection, demand) in &spec.demands {
+        flag(&format!("--{}", demand.as_str()), protection.to_string());
+    }
     let limits = &spec.limits;
     flag("--tmp-size", limits.tmp_size.to_string());
     for (name, limit) in [

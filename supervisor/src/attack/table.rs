@@ -7,7 +7,7 @@ use libc::{
     EACCES, EAGAIN, EBUSY, EFBIG, EINVAL, ENODEV, ENOENT, ENOSPC, ENOSYS, EPERM, EROFS, ESRCH,
     EXDEV, SIGABRT, SIGILL, SIGSEGV, SIGXFSZ,
 };
-use plugbay_sandbox::{Cause, Layer, Limit};
+use plugbay_sandbox::{Cause, Demand, Layer, Limit, Protection};
 
 use super::{
     ground::Helper,
@@ -85,6 +85,16 @@ pub(crate) const FILE_ROWS: &[Row] = &[
             "metadata changed by their owner",
         ),
     )
+    .excused(&[("setxattr", "this file system has no user attributes")]),
+    Row::new(
+        7,
+        "the same where that is required to hold",
+        "change-metadata",
+        denied(&[Layer::MountNamespace, Layer::Seccomp], NO_CHANGE),
+    )
+    .shape(|spec, _| {
+        spec.demands.insert(Protection::FilesMetadata, Demand::Require);
+    })
     .excused(&[("setxattr", "this file system has no user attributes")]),
     Row::new(
         8,

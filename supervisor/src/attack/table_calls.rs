@@ -8,7 +8,7 @@ use libc::{
 use plugbay_sandbox::{Cause, EnvGrant, HostGrant, Layer, Limit, NetworkMode, scrub};
 
 use super::{
-    row::{Control, Expect, Row, denied, denied_or_reported},
+    row::{Control, Expect, Row, denied},
     scene::MARKER,
 };
 
@@ -151,19 +151,22 @@ pub(crate) const NETWORK_ROWS: &[Row] = &[
         52,
         "abstract sockets of the host",
         "abstract-socket",
-        denied(&[Layer::LandlockScopes, Layer::NetworkNamespace], &[EPERM, ECONNREFUSED]),
+        denied(
+            &[Layer::LandlockScopes, Layer::NetworkNamespace, Layer::Seccomp],
+            &[EPERM, ECONNREFUSED, EACCES],
+        ),
     ),
     full(Row::new(
         52,
         "abstract sockets, full network",
         "abstract-socket",
-        denied(&[Layer::LandlockScopes], &[EPERM]),
+        denied(&[Layer::LandlockScopes, Layer::Seccomp], &[EPERM, EACCES]),
     )),
     Row::new(
         52,
         "a socket in the file system",
         "pathname-socket",
-        denied_or_reported(&[Layer::MountNamespace], &[ENOENT, EACCES], "unix sockets reached"),
+        denied(&[Layer::MountNamespace, Layer::Seccomp], &[ENOENT, EACCES]),
     ),
     Row::new(
         52,

@@ -116,6 +116,7 @@ pub(crate) fn flag(fix: &Fix) -> String {
             format!("--filter {}", calls.names().collect::<Vec<_>>().join(","))
         }
         Fix::Call(call) => format!("--filter {call}"),
+        Fix::Demand(protection, demand) => format!("--{} {protection}", demand.as_str()),
         Fix::File { path, access } => {
             let name = match access {
                 Access::Read => "--read",
@@ -146,6 +147,9 @@ fn manifest(fix: &Fix) -> Option<String> {
         Fix::Profile(Profile::Ci) => Some("[permissions] system_calls = \"ci\"".to_owned()),
         Fix::Profile(Profile::Strict(_)) => None,
         Fix::Call(call) => Some(format!("[permissions] system_calls = [\"{call}\"]")),
+        Fix::Demand(protection, demand) => {
+            Some(format!("[sandbox.protections] \"{protection}\" = \"{}\"", demand.as_str()))
+        }
         Fix::File { path, access } => {
             let key = match access {
                 Access::Read => "read",

@@ -52,6 +52,10 @@ impl Edit {
                 Some(self.list(key, said, text(self.path(path))))
             }
             Fix::Unix(path) => Some(self.list("unix", &own.unix, text(self.path(path)))),
+            Fix::Demand(protection, demand) => {
+                let (table, word) = (&self.name, demand.as_str());
+                Some(format!("[run.{table}.protections] \"{protection}\" = \"{word}\""))
+            }
             Fix::Limit(limit, value) => {
                 let (key, value) = limited(*limit, *value);
                 Some(format!("[run.{}.limits] {key} = {value}", self.name))

@@ -33,6 +33,8 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
         network: NetworkMode::None,
         ipc_namespace: true,
         listen: false,
+        unix: true,
+        attributes: true,
     };
     let python = Profile::Strict(Calls::of(["@python"])?);
     // BPF_RET | BPF_K with SECCOMP_RET_ALLOW.

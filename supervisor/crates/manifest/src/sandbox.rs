@@ -99,9 +99,10 @@ pub const PROTECTIONS: [&str; 22] = [
 ];
 
 /// Those that can be `off`: the others go only with the whole sandbox.
-pub const SWITCHABLE: [&str; 11] = [
+pub const SWITCHABLE: [&str; 12] = [
     "files.read",
     "files.write",
+    "sockets.unix",
     "network",
     "system-calls",
     "limits.memory",

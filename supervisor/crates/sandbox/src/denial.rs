@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     limit::{Hit, Limit},
+    protection::{Demand, Protection},
     spec::{Access, NetworkMode, Profile},
 };
 
@@ -95,6 +96,8 @@ pub enum Fix {
     Profile(Profile),
     /// A system call more in the list of a strict filter.
     Call(String),
+    /// Not to demand a protection, or not as much.
+    Demand(Protection, Demand),
     /// A grant of a path.
     File {
         /// Which.

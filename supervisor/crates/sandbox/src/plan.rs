@@ -21,7 +21,7 @@ use crate::{
     inlet::{self, InletKind},
     limit::Held,
     machine::{BaseKind, Machine},
-    protection::{Grade, Hold, Protection},
+    protection::{Demand, Grade, Hold, Protection},
     remedy::{self, Situation},
     seccomp::Variant,
     spec::{Access, Base, Level, NetworkMode, Spec},
@@ -304,7 +304,22 @@ pub(crate) fn filter(spec: &Spec, rung: Rung) -> Option<Variant> {
         network: filtered(spec.network.mode, rung),
         ipc_namespace: rung != Rung::Bare,
         listen: may_listen(spec, rung),
+        unix: rung != Rung::Bare || !closes_unix_sockets(spec),
+        attributes: rung != Rung::Bare || !closes_attributes(spec),
     })
+}
+
+/// Whether the filter keeps unix sockets closed where no view hides them: nobody asked for one, or for
+/// all of them.
+pub(crate) fn closes_unix_sockets(spec: &Spec) -> bool {
+    let everything = spec.files.iter().any(|grant| grant.path == Path::new("/"));
+    spec.unix_sockets.is_empty() && !everything && !spec.is_off(Protection::SocketsUnix)
+}
+
+/// Whether the filter lets nobody change modes and times where no view protects those outside. That
+/// costs what is granted, too, so only for who requires it.
+pub(crate) fn closes_attributes(spec: &Spec) -> bool {
+    spec.demands.get(&Protection::FilesMetadata) == Some(&Demand::Require)
 }
 
 fn check_paths(spec: &Spec) -> Result<(), PlanError> {

@@ -115,11 +115,14 @@ impl Protection {
     #[must_use]
     pub fn can_be_off(self) -> bool {
         match self {
-            Self::FilesRead | Self::FilesWrite | Self::Network | Self::SystemCalls => true,
+            Self::FilesRead
+            | Self::FilesWrite
+            | Self::SocketsUnix
+            | Self::Network
+            | Self::SystemCalls => true,
             Self::Limit(limit) => limit != Limit::Disk,
             Self::FilesNames
             | Self::FilesMetadata
-            | Self::SocketsUnix
             | Self::SocketsAbstract
             | Self::Processes
             | Self::Ipc

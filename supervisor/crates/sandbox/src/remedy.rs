@@ -126,8 +126,17 @@ pub fn of_layer(layer: Layer, status: Status, situation: &Situation) -> Vec<Stri
 fn lost(protection: Protection, spec: &Spec, situation: &Situation) -> Vec<String> {
     match protection {
         Protection::FilesRead | Protection::FilesWrite => landlock(situation, 5),
+        Protection::FilesMetadata => {
+            let mut ways = namespaces(situation);
+            ways.push("`--require files.metadata`: nobody changes any, granted or not".to_owned());
+            ways
+        }
+        Protection::SocketsUnix if !spec.unix_sockets.is_empty() => {
+            let mut ways = namespaces(situation);
+            ways.push("grant no unix socket: all are closed then".to_owned());
+            ways
+        }
         Protection::FilesNames
-        | Protection::FilesMetadata
         | Protection::SocketsUnix
         | Protection::Processes
         | Protection::Lifetime

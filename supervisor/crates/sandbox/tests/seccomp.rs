@@ -92,7 +92,8 @@ fn raw(number: i64, args: [u64; 6]) -> i64 {
 }
 
 fn filter(profile: Profile, network: NetworkMode) -> Filter {
-    compile(&Variant { profile, network, ipc_namespace: false, listen: false }).unwrap()
+    let (ipc_namespace, listen, unix, attributes) = (false, false, true, true);
+    compile(&Variant { profile, network, ipc_namespace, listen, unix, attributes }).unwrap()
 }
 
 /// What a call does under a filter, and what the interpreter says that it must do.
@@ -183,6 +184,8 @@ fn what_a_filter_asks_about_stays_refused_when_nobody_listens() {
         network: NetworkMode::None,
         ipc_namespace: true,
         listen: false,
+        unix: true,
+        attributes: true,
     };
     let asking = compile_watched(&variant, Watch::Denials).unwrap();
     let after = |number: i64, args: [u64; 6]| {

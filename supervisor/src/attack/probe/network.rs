@@ -247,10 +247,10 @@ fn raw_sockets(scene: &Scene) {
 fn abstract_socket(scene: &Scene) {
     let name = UnixAddr::from_abstract_name(scene.text("abstract")).unwrap();
     scene.step("connect", UnixStream::connect_addr(&name));
-    let datagram = UnixDatagram::unbound().unwrap();
     let name =
         UnixAddr::from_abstract_name(format!("{}-datagram", scene.text("abstract"))).unwrap();
-    scene.step("send", datagram.send_to_addr(b"secret", &name));
+    let sent = UnixDatagram::unbound().and_then(|it| it.send_to_addr(b"secret", &name));
+    scene.step("send", sent);
 }
 
 fn pathname_socket(scene: &Scene) {

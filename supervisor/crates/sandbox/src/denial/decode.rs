@@ -2,6 +2,7 @@
 
 use super::{Barrier, Denial, Fix};
 use crate::{
+    protection::{Demand, Protection},
     seccomp::{self, Ruling, Variant, Verdict, constant},
     spec::{NetworkMode, Profile},
 };
@@ -46,6 +47,16 @@ fn detail(name: &str, args: &[u64; 6]) -> Option<String> {
     }
 }
 
+/// What every refusal that depends on the variant is open in.
+const OPEN: Variant = Variant {
+    profile: Profile::Default,
+    network: NetworkMode::Full,
+    ipc_namespace: true,
+    listen: true,
+    unix: true,
+    attributes: true,
+};
+
 /// The least change under which the filter would let this very call pass, found by asking the filter.
 /// Networks from least to most; but a socket of the internet is rarely meant for oneself.
 fn fix(name: &str, args: &[u64; 6], variant: &Variant) -> Option<Fix> {
@@ -59,11 +70,18 @@ fn fix(name: &str, args: &[u64; 6], variant: &Variant) -> Option<Fix> {
         Profile::Strict(calls) if !calls.contains(name) => {
             // Its arguments may need a network beside; the next run tells.
             let profile = Profile::Strict(calls.and(name));
-            let wide =
-                Variant { profile, network: NetworkMode::Full, ipc_namespace: true, listen: true };
+            let wide = Variant { profile, network: NetworkMode::Full, listen: true, ..OPEN };
             return passes(&wide).then(|| Fix::Call(name.to_owned()));
         }
         Profile::Default | Profile::Ci | Profile::Strict(_) => {}
+    }
+    for (protection, demand, open) in [
+        (Protection::SocketsUnix, Demand::Off, Variant { unix: true, ..*variant }),
+        (Protection::FilesMetadata, Demand::Prefer, Variant { attributes: true, ..*variant }),
+    ] {
+        if passes(&open) {
+            return Some(Fix::Demand(protection, demand));
+        }
     }
     let internet = name == "socket" && matches!(args[0] & 0xffff_ffff, 2 | 10);
     let modes = [NetworkMode::Loopback, NetworkMode::Full];
@@ -78,12 +96,8 @@ mod tests {
     use super::*;
     use crate::seccomp::Calls;
 
-    const NONE: Variant = Variant {
-        profile: Profile::Default,
-        network: NetworkMode::None,
-        ipc_namespace: true,
-        listen: false,
-    };
+    const NONE: Variant =
+        Variant { profile: Profile::Default, network: NetworkMode::None, listen: false, ..OPEN };
 
     fn refused(variant: &Variant, name: &str, args: [u64; 6]) -> Denial {
         let ruling = seccomp::ruling(variant, name, &args).unwrap();
@@ -132,6 +146,21 @@ mod tests {
             assert_eq!(refused(name).fix, Some(Fix::Call(name.to_owned())), "{name}");
         }
         assert_eq!(refused("mount").fix, None);
+    }
+
+    #[test]
+    fn what_is_closed_for_want_of_a_view_is_fixed_by_the_demand() {
+        let bare = Variant { unix: false, attributes: false, ..NONE };
+        let socket = refused(&bare, "socket", [1, 1, 0, 0, 0, 0]);
+        assert_eq!((socket.rule.as_str(), socket.errno), ("no-unix-sockets", Some(libc::EACCES)));
+        assert_eq!(socket.fix, Some(Fix::Demand(Protection::SocketsUnix, Demand::Off)));
+        let flags = [0, 0x4008_6602, 0, 0, 0, 0];
+        for (name, args) in [("chmod", [0; 6]), ("fsetxattr", [0; 6]), ("ioctl", flags)] {
+            let fix = refused(&bare, name, args).fix;
+            assert_eq!(fix, Some(Fix::Demand(Protection::FilesMetadata, Demand::Prefer)), "{name}");
+        }
+        let pair = seccomp::ruling(&bare, "socketpair", &[1, 1, 0, 0, 0, 0]).unwrap();
+        assert_eq!(pair.verdict, Verdict::Allow);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::{
     enforcement::{Layer, LayerReport, Status},
     limit::{Held, Holder, Limit},
+    plan::{closes_attributes, closes_unix_sockets},
     protection::{Demand, Grade, Hold, Protection},
     spec::{Access, Level, NetworkMode, Spec},
 };
@@ -21,6 +22,12 @@ struct Grader<'a> {
     layers: &'a [LayerReport],
     held: &'a [Held],
 }
+
+/// What it costs to close unix sockets without a view.
+const NO_UNIX_SOCKETS: &str = "it cannot make unix sockets of its own but in pairs";
+
+/// What it costs to keep attributes without a view.
+const NO_ATTRIBUTES: &str = "it cannot change mode, times and attributes of any file";
 
 /// How far, by which layers, and what is left open.
 type Finding = (Hold, Vec<Layer>, String);
@@ -159,6 +166,9 @@ impl Grader<'_> {
         if self.has_view() {
             return whole(&[Layer::MountNamespace]);
         }
+        if closes_attributes(self.spec) && self.holds(Layer::Seccomp) {
+            return (Hold::Enforced, vec![Layer::Seccomp], NO_ATTRIBUTES.to_owned());
+        }
         if self.holds(Layer::DedicatedUser) {
             let consequence =
                 "it can set the times of files outside the grants that everybody may write";
@@ -174,6 +184,9 @@ impl Grader<'_> {
         if self.has_view() {
             return whole(&[Layer::MountNamespace]);
         }
+        if self.closes_unix_sockets() {
+            return (Hold::Enforced, vec![Layer::Seccomp], NO_UNIX_SOCKETS.to_owned());
+        }
         if self.holds(Layer::DedicatedUser) {
             let consequence =
                 "it can reach unix sockets outside the grants that are open to everybody";
@@ -182,11 +195,17 @@ impl Grader<'_> {
         absent("it can reach every unix socket that its user may (D-Bus, ssh-agent, Docker)")
     }
 
+    /// Whether no unix socket can be made at all.
+    fn closes_unix_sockets(&self) -> bool {
+        !self.has_view() && closes_unix_sockets(self.spec) && self.holds(Layer::Seccomp)
+    }
+
     fn sockets_abstract(&self) -> Finding {
-        let by: Vec<Layer> = [Layer::NetworkNamespace, Layer::LandlockScopes]
+        let mut by: Vec<Layer> = [Layer::NetworkNamespace, Layer::LandlockScopes]
             .into_iter()
             .filter(|layer| self.holds(*layer))
             .collect();
+        by.extend(self.closes_unix_sockets().then_some(Layer::Seccomp));
         if by.is_empty() {
             return absent("it can reach every abstract unix socket of the host (X11, D-Bus)");
         }

@@ -116,8 +116,8 @@ const SHARED: &str = "the network is the host's, closed by seccomp and Landlock 
 const LOSSES: [(Layer, &str); 4] = [
     (
         Layer::MountNamespace,
-        "files outside the grants can be seen by name (not read), their metadata changed by their owner, \
-         and unix sockets reached; the private /tmp is a directory of the host's, not bounded in size",
+        "files outside the grants can be seen by name (not read), their metadata changed by their owner; \
+         unix sockets are closed by seccomp only, if none was granted; the private /tmp is a directory of the host's, not bounded in size",
     ),
     (Layer::PidNamespace, "other processes can be seen, and the tree is killed by sweeping /proc"),
     (

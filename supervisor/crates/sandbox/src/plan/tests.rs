@@ -5,7 +5,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     limit::Limit,
-    protection::Demand,
     spec::{FileGrant, HostGrant},
 };
 

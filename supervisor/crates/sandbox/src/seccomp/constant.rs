@@ -33,6 +33,8 @@ pub(super) const VALUES: &[(&str, u32)] = &[
     ("TIOCSTI", 0x5412),
     ("TIOCLINUX", 0x541c),
     ("TIOCSETD", 0x5423),
+    ("FS_IOC_SETFLAGS", 0x4008_6602),
+    ("FS_IOC_FSSETXATTR", 0x401c_5820),
     ("PER_LINUX32", 0x0008),
     ("UNAME26", 0x0002_0000),
     ("ADDR_NO_RANDOMIZE", 0x0004_0000),

@@ -60,6 +60,12 @@ pub struct Variant {
     /// Whether `listen` is allowed under [`NetworkMode::Ports`]. The other modes do not ask: there
     /// is nothing to listen on, or nobody to protect, or no filter wanted.
     pub listen: bool,
+    /// Whether unix sockets may be made. Pairs of them always may; where no view hides the services of
+    /// the host that have a name, refusing the others is what keeps these out of reach.
+    pub unix: bool,
+    /// Whether modes, owners, times and attributes of files may be changed. Landlock does not look at
+    /// that, so without a view they are either as the user has them or refused altogether.
+    pub attributes: bool,
 }
 
 /// Why there is no filter.

@@ -452,6 +452,8 @@ impl source::Only {
         self.network.as_ref().is_none_or(|modes| modes.contains(&variant.network))
             && self.listen.is_none_or(|listen| listen == variant.listen)
             && self.ipc_namespace.is_none_or(|own| own == variant.ipc_namespace)
+            && self.unix.is_none_or(|unix| unix == variant.unix)
+            && self.attributes.is_none_or(|attributes| attributes == variant.attributes)
     }
 }
 

@@ -60,6 +60,8 @@ pub(super) struct Only {
     pub(super) network: Option<Vec<NetworkMode>>,
     pub(super) listen: Option<bool>,
     pub(super) ipc_namespace: Option<bool>,
+    pub(super) unix: Option<bool>,
+    pub(super) attributes: Option<bool>,
 }
 
 /// A question about the low 32 bits of one argument. Exactly one of the last three is given.

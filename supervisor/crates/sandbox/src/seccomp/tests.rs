@@ -22,7 +22,15 @@ fn variants() -> Vec<Variant> {
         for network in MODES {
             for ipc_namespace in [false, true] {
                 for listen in [false, true] {
-                    variants.push(Variant { profile, network, ipc_namespace, listen });
+                    let open = Variant {
+                        profile,
+                        network,
+                        ipc_namespace,
+                        listen,
+                        unix: true,
+                        attributes: true,
+                    };
+                    variants.extend([open, Variant { unix: false, attributes: false, ..open }]);
                 }
             }
         }
@@ -32,7 +40,14 @@ fn variants() -> Vec<Variant> {
 
 /// The variant that allows most.
 fn widest(profile: Profile) -> Variant {
-    Variant { profile, network: NetworkMode::Full, ipc_namespace: true, listen: true }
+    Variant {
+        profile,
+        network: NetworkMode::Full,
+        ipc_namespace: true,
+        listen: true,
+        unix: true,
+        attributes: true,
+    }
 }
 
 fn call(arch: Arch, number: u32, args: [u64; 6]) -> Call {

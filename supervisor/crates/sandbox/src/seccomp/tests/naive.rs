@@ -86,6 +86,8 @@ fn belongs(check: &Check<'_>, variant: &Variant) -> bool {
     only.network.as_ref().is_none_or(|modes| modes.contains(&variant.network))
         && only.listen.is_none_or(|listen| listen == variant.listen)
         && only.ipc_namespace.is_none_or(|own| own == variant.ipc_namespace)
+        && only.unix.is_none_or(|unix| unix == variant.unix)
+        && only.attributes.is_none_or(|attributes| attributes == variant.attributes)
 }
 
 fn holds(condition: &Condition<'_>, call: &Call) -> bool {

@@ -1,6 +1,6 @@
 //! Filters that ask: about what is refused and nothing else, and with the answer of the plain filter.
 
-use super::{call, naive, variants};
+use super::{call, naive, variants, widest};
 use crate::{
     denial::{Watch, lesson::IMPLIED},
     seccomp::{
@@ -86,7 +86,7 @@ fn foreign_and_unknown_calls_are_never_asked_about() {
 #[test]
 fn who_learns_is_asked_about_every_call_but_the_incessant_which_every_list_has() {
     let network = NetworkMode::Full;
-    let wide = Variant { profile: Profile::Ci, network, ipc_namespace: true, listen: true };
+    let wide = Variant { network, ..widest(Profile::Ci) };
     for arch in Arch::ALL {
         let plain = compile_for(arch, &wide).unwrap();
         let asking = assemble(arch, &wide, Watch::Lessons).unwrap();

@@ -22,7 +22,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     grants::{self, Grants, World},
-    learn::{Learned, text},
+    learn::{Learned, network::Net, text},
     output::{Outcome, Terminal, Tone, file},
 };
 
@@ -139,5 +139,5 @@ fn write(
 
 /// Whether anything at all was learned.
 fn is_nothing(learned: &Learned) -> bool {
-    learned.files.is_empty() && learned.unix.is_empty()
+    learned.files.is_empty() && learned.unix.is_empty() && learned.network == Net::None
 }

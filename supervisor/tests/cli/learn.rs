@@ -81,3 +81,16 @@ fn a_command_that_is_not_there_or_a_name_that_is_none_ends_before_anything_runs(
     run(&["learn", "--name", "No Name", "--", "true"]).fails(2, "not the name of a profile");
     run(&["learn", "--filter", "@nonsense", "--", "true"]).fails(2, "@nonsense");
 }
+
+#[test]
+fn a_profile_that_was_learned_runs_the_command_again_by_its_name_alone() {
+    let place = place();
+    let script = "cat data.txt > copy.txt; cat copy.txt";
+    let options = ["-o", "plugbay.toml", "--name", "copy"];
+    let left = learn(place.path(), &options, &["sh", "-c", script]);
+    assert_eq!((left.code, left.stdout.as_str()), (Some(0), "content\n"), "{left:?}");
+    fs::remove_file(place.path().join("copy.txt")).unwrap();
+    let again = run_in(place.path(), &["run", "--profile", "copy"]);
+    assert_eq!(again.ok(), "content\n");
+    assert_eq!(fs::read_to_string(place.path().join("copy.txt")).unwrap(), "content\n");
+}

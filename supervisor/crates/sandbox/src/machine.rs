@@ -12,12 +12,16 @@ use crate::{
     cgroup::{self, Controller},
     enforcement::Layer,
     limit::Holder,
+    shim::FIRST_DEDICATED_ID,
     sys,
 };
 
 const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
 const CAP_SYS_ADMIN: u32 = 21;
+
+/// Where process ids end, and so the ids of dedicated users after the first.
+const MOST_PIDS: u64 = 1 << 22;
 
 /// System trees that every program may read and execute. Never homes, `/root`, `/var` or `/etc`.
 pub(crate) const TREES: [&str; 10] = [
@@ -92,7 +96,8 @@ pub struct Machine {
     pub gid: u32,
     /// `CAP_SYS_ADMIN`: namespaces without a user namespace.
     pub admin: bool,
-    /// `CAP_SETUID` and `CAP_SETGID`: a dedicated user for each process.
+    /// `CAP_SETUID` and `CAP_SETGID`, and ids that they can be used for: a dedicated user for each
+    /// process.
     pub set_ids: bool,
     /// Landlock's ABI version; 0 when absent.
     pub landlock_abi: u32,
@@ -121,7 +126,10 @@ impl Machine {
             uid: nix::unistd::geteuid().as_raw(),
             gid: nix::unistd::getegid().as_raw(),
             admin: sys::has_capability(CAP_SYS_ADMIN),
-            set_ids: sys::has_capability(CAP_SETUID) && sys::has_capability(CAP_SETGID),
+            set_ids: sys::has_capability(CAP_SETUID)
+                && sys::has_capability(CAP_SETGID)
+                && has_dedicated_ids("/proc/self/uid_map")
+                && has_dedicated_ids("/proc/self/gid_map"),
             landlock_abi: sys::landlock_abi(),
             base,
             cgroup,
@@ -136,6 +144,21 @@ impl Machine {
         let classic = || self.classic.iter().any(|it| it.controller == controller);
         if unified { Some(Holder::CgroupV2) } else { classic().then_some(Holder::CgroupV1) }
     }
+}
+
+/// Whether the ids of dedicated users exist here: a container of an ordinary user has a few only.
+/// Where that cannot be read, they are taken to.
+fn has_dedicated_ids(map: &str) -> bool {
+    fs::read_to_string(map).map_or(true, |map| covers_dedicated_ids(&map))
+}
+
+/// Whether one line of an id map (`inside outside count`) covers all of them.
+fn covers_dedicated_ids(map: &str) -> bool {
+    let (first, last) = (u64::from(FIRST_DEDICATED_ID), u64::from(FIRST_DEDICATED_ID) + MOST_PIDS);
+    map.lines().any(|line| {
+        let numbers: Vec<u64> = line.split_whitespace().flat_map(str::parse).collect();
+        matches!(numbers[..], [inside, _, count] if inside <= first && last <= inside + count)
+    })
 }
 
 fn entry(path: &str, kind: BaseKind, network_only: bool) -> Option<BaseEntry> {
@@ -154,4 +177,18 @@ fn settled_entry(path: &str) -> Option<BaseEntry> {
         kind: BaseKind::Settings,
         network_only: true,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_of_an_ordinary_user_has_no_dedicated_ids() {
+        assert!(covers_dedicated_ids("         0          0 4294967295\n"));
+        assert!(covers_dedicated_ids("0 1000 1\n1 100000 4294967294\n"));
+        for few in ["0 0 1\n", "0 1000 1\n1 100000 65536\n", "0 0 1879048192\n", "", "x"] {
+            assert!(!covers_dedicated_ids(few), "{few}");
+        }
+    }
 }

@@ -46,6 +46,10 @@ impl Rung {
     pub fn ladder(machine: &Machine, level: Level) -> Vec<Self> {
         match (level, machine.admin) {
             (Level::None, _) => vec![Self::Bare],
+            // Root of a container that has no other ids: one user namespace more sets it apart.
+            (_, true) if machine.uid == 0 && !machine.set_ids => {
+                vec![Self::User, Self::Root, Self::Bare]
+            }
             (_, true) => vec![Self::Root, Self::User, Self::Bare],
             (_, false) => vec![Self::User, Self::Bare],
         }

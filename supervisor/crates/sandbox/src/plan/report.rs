@@ -35,7 +35,7 @@ pub(super) fn expected(
                     | Layer::UtsNamespace
                     | Layer::CgroupNamespace => namespace_status(layer, spec, rung, lost),
                     Layer::DedicatedUser | Layer::IdMappedMounts => {
-                        identity_status(layer, rung, dedicated)
+                        identity_status(layer, machine, rung, dedicated)
                     }
                     Layer::Rlimits => rlimit_status(spec, machine, rung, dedicated),
                     Layer::Cgroup => cgroup_status(machine, rung),
@@ -97,9 +97,7 @@ fn namespace_status(layer: Layer, spec: &Spec, rung: Rung, lost: &str) -> (Statu
         return (Status::NotWanted, "the host's network was granted".to_owned());
     }
     match (rung, layer) {
-        (Rung::Root, Layer::UserNamespace) => {
-            (Status::NotWanted, "root needs none; a dedicated user stands in for it".to_owned())
-        }
+        (Rung::Root, Layer::UserNamespace) => (Status::NotWanted, "root needs none".to_owned()),
         (Rung::Root | Rung::User, _) => enforced(),
         (Rung::Bare, _) if network && spec.network.mode == NetworkMode::Hosts => {
             (Status::Absent, format!("{SHARED}: {lost}"))
@@ -131,7 +129,12 @@ fn without(layer: Layer) -> &'static str {
     LOSSES.iter().find(|(lost, _)| *lost == layer).map_or("not isolated", |(_, meaning)| meaning)
 }
 
-fn identity_status(layer: Layer, rung: Rung, dedicated: bool) -> (Status, String) {
+fn identity_status(
+    layer: Layer,
+    machine: &Machine,
+    rung: Rung,
+    dedicated: bool,
+) -> (Status, String) {
     match (dedicated, rung, layer) {
         (true, Rung::Bare, Layer::IdMappedMounts) => (
             Status::Absent,
@@ -139,6 +142,16 @@ fn identity_status(layer: Layer, rung: Rung, dedicated: bool) -> (Status, String
                 .to_owned(),
         ),
         (true, _, _) => enforced(),
+        (false, Rung::Root | Rung::Bare, Layer::DedicatedUser) if machine.uid == 0 => (
+            Status::Absent,
+            "no other user id is mapped into this container: it keeps the launcher's".to_owned(),
+        ),
+        (false, Rung::Root | Rung::Bare, _) if machine.uid == 0 => {
+            (Status::NotWanted, "there is no dedicated user to map to".to_owned())
+        }
+        (false, _, _) if machine.uid == 0 => {
+            (Status::NotWanted, "a user namespace stands in for it".to_owned())
+        }
         (false, _, _) => {
             (Status::NotWanted, "the launcher is not root: its own user is kept".to_owned())
         }

@@ -42,6 +42,20 @@ fn root_gets_a_dedicated_user_and_no_user_namespace() {
 }
 
 #[test]
+fn root_of_a_container_without_other_ids_keeps_its_own_and_says_so() {
+    let machine = Machine { set_ids: false, ..machine(0, true, 7) };
+    let ladder = [Rung::User, Rung::Root, Rung::Bare];
+    assert_eq!(Rung::ladder(&machine, Level::Standard), ladder);
+    let apart = plan(&unlimited(), &machine, Rung::User, "").unwrap();
+    assert_eq!(apart.identity, Identity::Launcher);
+    assert_eq!(status(&apart, Layer::UserNamespace), Status::Enforced);
+    let plain = plan(&unlimited(), &machine, Rung::Root, "").unwrap();
+    assert_eq!(plain.identity, Identity::Launcher);
+    assert_eq!(status(&plain, Layer::DedicatedUser), Status::Absent);
+    assert_eq!(status(&plain, Layer::MountNamespace), Status::Enforced);
+}
+
+#[test]
 fn an_ordinary_user_gets_every_namespace_inside_a_user_namespace() {
     let plan = plan(&unlimited(), &machine(1000, false, 7), Rung::User, "").unwrap();
     for flag in [libc::CLONE_NEWUSER, libc::CLONE_NEWNET, libc::CLONE_NEWPID, libc::CLONE_NEWNS] {

@@ -45,7 +45,8 @@ pub enum Expect {
 pub enum Verdict {
     /// Seen to hold, and seen not to hold without the sandbox.
     Proven,
-    /// It holds, but it would without the sandbox too, so nothing is shown.
+    /// It holds, but it would without the sandbox too, or the canary could not look (a container's
+    /// masked `/proc`): nothing is shown.
     Unproven,
     /// It does not hold, as the report of the layers says.
     Gap,
@@ -73,6 +74,8 @@ pub fn judge(claim: &Claim, inside: &Fate, outside: &Fate, enforcement: &Enforce
         (Expect::Difference, Fate::Met(Met::Told(_))) => inside != outside,
         _ => false,
     };
+    let is_blind = matches!(claim.expect, Expect::Words(_) | Expect::Difference)
+        && matches!(inside, Fate::Met(Met::Refused(_)));
     let promised = claim.layers.iter().any(|layer| enforcement.is_enforced(*layer));
     let shown = match claim.expect {
         Expect::Refusal => *outside == Fate::Met(Met::Done),
@@ -82,6 +85,7 @@ pub fn judge(claim: &Claim, inside: &Fate, outside: &Fate, enforcement: &Enforce
     match (holds, shown) {
         (true, true) => Verdict::Proven,
         (true, false) => Verdict::Unproven,
+        (false, _) if is_blind => Verdict::Unproven,
         (false, _) if promised || claim.layers.is_empty() => Verdict::Broken,
         (false, _) => Verdict::Gap,
     }
@@ -313,6 +317,10 @@ mod tests {
         };
         assert_eq!(differs("net:[1]", "net:[2]"), Verdict::Proven);
         assert_eq!(differs("net:[1]", "net:[1]"), Verdict::Broken);
+        for expect in [Expect::Words("2"), Expect::Difference] {
+            let blind = verdict(expect, &REFUSED, &told("0"), Status::Enforced);
+            assert_eq!(blind, Verdict::Unproven, "who could not look has seen nothing");
+        }
     }
 
     #[test]

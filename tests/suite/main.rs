@@ -12,6 +12,7 @@ mod denial;
 mod escape;
 mod fault;
 mod hosts;
+mod job;
 mod learn;
 mod program;
 mod promise;

@@ -10,6 +10,8 @@ use crate::output::{Terminal, Tone};
 /// When something is said, in minutes; later, every half an hour.
 const MINUTES: [u64; 7] = [1, 2, 5, 10, 20, 30, 60];
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 const HALF_AN_HOUR: Duration = Duration::from_secs(1800);
 
 /// What was said so far. The time is an argument.
@@ -34,9 +36,10 @@ impl Pace {
         self.next.min(near).saturating_sub(elapsed)
     }
 
-    /// Nine tenths of the limit.
+    /// Nine tenths of a limit that is long enough to be forgotten.
     fn near(&self) -> Option<Duration> {
-        self.wall.map(|wall| wall - wall / 10)
+        let wall = self.wall.filter(|wall| *wall >= MINUTE)?;
+        Some(wall - wall / 10)
     }
 
     /// What is to be said now.
@@ -105,5 +108,7 @@ mod tests {
         let near = Duration::from_secs(162);
         assert_eq!(pace.step(near).as_deref(), Some("running for 2m, ended in 18s"));
         assert_eq!(pace.step(near), None);
+        let short = Pace::new(Some(Duration::from_secs(59)));
+        assert_eq!(short.left(Duration::ZERO), minutes(1));
     }
 }

@@ -12,6 +12,10 @@ use tokio::{
 /// How long a client may take to say what it wants.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long, and in how many pieces, one that was declined may go on sending.
+const FAREWELL: Duration = Duration::from_secs(2);
+const SCRAPS: usize = 256;
+
 /// One connection of the process.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -69,7 +73,19 @@ impl Client {
              Content-Length: {length}\r\n{login}Connection: close\r\n\r\n"
         );
         self.say(format!("{head}{body}").as_bytes()).await?;
-        self.stream.shutdown().await
+        self.stream.shutdown().await?;
+        // What it still sends is taken in for a while: with some of it unread, the kernel would end the
+        // connection so hard that the answer is lost.
+        let rest = async {
+            let mut scrap = [0; 4096];
+            for _ in 0..SCRAPS {
+                if self.stream.read(&mut scrap).await? == 0 {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        timeout(FAREWELL, rest).await.unwrap_or(Ok(()))
     }
 
     /// Ends the connection so that the client sees it at once as refused, not as a short answer.

@@ -13,9 +13,18 @@ const SEEDS: [&[u8]; 6] = [
     b"\x05\x01\x00\x03\x11files.example.org\x01\xbb",
     b"\x01\x08plugbay!\x04word",
     b"\x07\x07\x01\0\0\x01\0\0\0\0\0\0\x05files\x07example\x03org\0\0\x01\0\x01",
-    b"\x16\x03\x01\x00\x45\x01\0\0\x41\x03\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
-      \0\0\0\0\x02\x13\x01\x01\0\0\x16\0\0\0\x12\0\x10\0\0\x0dfiles.example",
+    b"\x16\x03\x01\x00\x45\x01\0\0\x41\x03\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+      \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02\x13\x01\x01\0\0\x16\0\0\0\x12\0\x10\0\0\x0dfiles.example",
 ];
+
+#[test]
+fn the_seeds_are_what_clients_say() {
+    let [tunnel, plain, .., greeting, login, question, hello] = &SEEDS;
+    assert!([tunnel, plain].iter().all(|seed| matches!(request::read(seed), Ok(Some(_)))));
+    assert!(matches!(socks::request(greeting), Ok(Some(_))));
+    assert!(matches!(socks::login(login), Ok(Some(_))));
+    assert!(question.len() > 12 && matches!(hello::look(hello), hello::Seen::Hello(_)));
+}
 
 /// A seed with some bytes changed, taken out, put in, or its end cut off.
 fn mutated() -> impl Strategy<Value = Vec<u8>> {

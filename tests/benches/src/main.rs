@@ -15,6 +15,7 @@ mod filter;
 mod package;
 mod plain;
 mod report;
+mod run;
 mod sample;
 mod start;
 mod supervise;
@@ -45,6 +46,8 @@ struct Options {
 enum Bench {
     /// From start to first answer.
     Start,
+    /// Commands by themselves and in `plugbay run`.
+    Run,
     /// Round trips of 100 bytes, one by one and many at once.
     Call,
     /// Results of a mebibyte.
@@ -95,6 +98,7 @@ fn main() -> Result<ExitCode> {
     let (mut sections, mut outcome) = (Vec::new(), ExitCode::SUCCESS);
     for (bench, run) in [
         (Bench::Start, start::run as fn(Effort) -> Result<Vec<Section>>),
+        (Bench::Run, run::run),
         (Bench::Call, call::run),
         (Bench::Payload, call::payload::run),
         (Bench::Python, call::python::run),

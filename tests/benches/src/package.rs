@@ -61,7 +61,7 @@ pub(crate) fn sinner(place: &Path) -> Result<PathBuf> {
 }
 
 /// A program as it was built.
-fn built(name: &str) -> Result<PathBuf> {
+pub(crate) fn built(name: &str) -> Result<PathBuf> {
     let built = std::env::current_exe()?.with_file_name(name);
     anyhow::ensure!(built.exists(), "`{}` is missing (build all binaries)", built.display());
     Ok(built)

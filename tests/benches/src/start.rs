@@ -26,6 +26,8 @@ const BWRAP_PRIVATE: &str = "bwrap, private /proc /dev /tmp";
 /// So many starts at once in the crowd.
 const CROWD: usize = 8;
 const TARGET: f64 = 0.5;
+/// Over a bare process in namespaces: the kernel's own cost of them is in the floor, a sandbox is not.
+const TARGET_KERNEL: f64 = 1.5;
 
 /// After each start, of whatever kind. Long enough for a keeper to make the next start ahead, as it does
 /// between the starts of a host; what it can do when there is no such pause is the crowd's table.
@@ -69,6 +71,7 @@ fn alone(effort: Effort, host: &str) -> Result<Section> {
     }
     let measured = interleave(effort.rounds(100), PAUSE, &mut contenders)?;
     let section = Section::new(format!("start to first answer, host of {host}"), &measured)
+        .ratio(&measured, (SEALED, KERNEL), TARGET_KERNEL)
         .ratio(&measured, (SEALED, BWRAP), TARGET)
         .ratio(&measured, (SEALED, BWRAP_PRIVATE), TARGET)
         .ratio(&measured, (HOST, BWRAP), TARGET)

@@ -78,10 +78,11 @@
 pub use plugbay_engine::{
     Access, Barrier, CallBuilder, CallError, CallErrorKind, CallMetadata, CallReport, Caller,
     CancellationToken, Cause, ControlError, Counts, Deadline, Death, Demand, Denial, Enforcement,
-    ErrorObject, Event, EventKind, Events, FileGrant, Fix, Generation, Grade, Hit, Hold, Holder,
-    Host, HostBuilder, InFlight, InstanceId, InstanceStatus, Items, Level, Limit, LogLevel,
-    LogRecord, LogSource, Muster, Next, Package, PluginStatus, Progress, Protection, Reply,
-    Skipped, StartError, Stay, StoreStatus, StreamKind, Swap, SwapBuilder, SwapError, SwapStatus,
-    SwapStep, SwapStrategy, SwapVerdict, Tally, Upload, UploadError, Usage, lifecycle, load, store,
+    ErrorObject, Event, EventKind, Events, FileGrant, Fix, Generation, Grade, Group, Hit, Hold,
+    Holder, Host, HostBuilder, InFlight, InstanceId, InstanceStatus, Items, Level, Limit, LogLevel,
+    LogRecord, LogSource, Missing, Muster, Next, Package, PluginStatus, Progress, Protection,
+    Readiness, Reply, Skipped, StartError, Stay, StoreStatus, StreamKind, Swap, SwapBuilder,
+    SwapError, SwapStatus, SwapStep, SwapStrategy, SwapVerdict, Tally, Upload, UploadError, Usage,
+    lifecycle, load, store,
 };
 pub use plugbay_keeper::run_if_asked as init;

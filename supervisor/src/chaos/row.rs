@@ -1,5 +1,6 @@
 //! One row of the catalogue: a fault, what it requires, and how it is committed.
 
+pub(crate) mod bond;
 pub(crate) mod death;
 pub(crate) mod flood;
 pub(crate) mod health;
@@ -108,6 +109,7 @@ pub(crate) fn catalogue() -> Vec<Row> {
         instance::rows(),
         need::rows(),
         held::rows(),
+        bond::rows(),
     ]
     .concat();
     rows.sort_by_key(|row| row.number);

@@ -116,12 +116,17 @@ impl Twin {
         }
         json!({
             "version": if self.sins("version=99") { 99 } else { 1 },
-            "features": if self.sins("promises") { vec!["ping"] } else { Vec::new() },
+            "features": self.features(),
             "plugin": {"name": self.name, "version": "1.0.0"},
             "methods": METHODS,
             "subscribes": [],
             "publishes": [],
         })
+    }
+
+    fn features(&self) -> Vec<&'static str> {
+        let named = [("promises", "ping"), ("streams", "streams")];
+        named.into_iter().filter(|(sin, _)| self.sins(sin)).map(|(_, feature)| feature).collect()
     }
 
     fn act(&mut self, method: &str, call: &Value, params: &Value) -> io::Result<()> {

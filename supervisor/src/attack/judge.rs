@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use plugbay_sandbox::{Enforcement, Hit, Layer, Status};
+use plugbay_sandbox::{Enforcement, Hit, Layer, Limit, Status};
 use serde_json::Value;
 
 use super::{
@@ -130,7 +130,9 @@ pub(crate) fn expected(row: &Row, ran: &Ran, offer: &Offer) -> Result<Verdict, S
             if let Some(hit) = fatal {
                 return Ok(Verdict::Limited { hit: hit.clone() });
             }
-            let denial = Denial { by: &[Layer::Rlimits], errnos, without: "" };
+            let holder = if *limit == Limit::Disk { Layer::MountNamespace } else { Layer::Rlimits };
+            let by = &[holder];
+            let denial = Denial { by, errnos, without: "" };
             let denied = denial.verdict(&said, ran, offer)?;
             let counted = ran.exit.hits.iter().find(|hit| hit.limit == *limit);
             Ok(counted.map_or(denied, |hit| Verdict::Limited { hit: hit.clone() }))

@@ -170,13 +170,18 @@ pub(crate) const FILE_ROWS: &[Row] = &[
         14,
         "a flood of files in /tmp",
         "flood-tmp-with-files",
-        denied_or_reported(VIEW, &[ENOSPC], "not bounded"),
+        Expect::Limited { limit: Limit::Disk, errnos: &[ENOSPC] },
     )
-    .words(&["files=400"])
+    .words(&["files=400", HELD])
     .shape(|spec, _| spec.limits.tmp_size = 1 << 20),
-    Row::new(14, "fill /tmp", "fill-tmp", denied_or_reported(VIEW, &[ENOSPC], "not bounded"))
-        .words(&["bytes=4194304"])
-        .shape(|spec, _| spec.limits.tmp_size = 1 << 20),
+    Row::new(
+        14,
+        "fill /tmp",
+        "fill-tmp",
+        Expect::Limited { limit: Limit::Disk, errnos: &[ENOSPC] },
+    )
+    .words(&["bytes=4194304", HELD])
+    .shape(|spec, _| spec.limits.tmp_size = 1 << 20),
     Row::new(14, "a file beyond the limit", "big-file", denied(LIMITS, &[EFBIG, EPERM]))
         .words(&["bytes=2097152"])
         .shape(|spec, _| spec.limits.file_size = Some(1 << 20)),

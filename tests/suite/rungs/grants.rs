@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use plugbay_sandbox::{Access, FileGrant, Layer, Spec};
+use plugbay_sandbox::{Access, FileGrant, Holder, Layer, Limit, Spec};
 use plugbay_tests::{Keeper, PATIENCE, Setting, TestEnv, is_root};
 
 fn granted(mut spec: Spec, path: &Path, access: Access) -> Spec {
@@ -156,6 +156,45 @@ fn the_temporary_directory_of_a_view_is_bounded() {
         return println!("skipped: kernel lacks mount-namespace");
     }
     assert_eq!(ran.errors.matches("No space left").count(), 2, "{ran:?}");
+}
+
+#[test]
+fn a_temporary_directory_without_a_view_is_watched() {
+    let fill = [
+        ("one large file", "head -c 3000000 /dev/zero > $TMPDIR/big"),
+        ("many small ones", "i=0; while [ $i -lt 300 ]; do : > $TMPDIR/$i; i=$((i+1)); done"),
+        ("one without a name", "exec 3> $TMPDIR/x; rm $TMPDIR/x; head -c 3000000 /dev/zero >&3"),
+        (
+            "one deep down",
+            "mkdir -p $TMPDIR/a/b && cd $TMPDIR/a/b && head -c 3000000 /dev/zero > c",
+        ),
+    ];
+    for setting in Setting::possible() {
+        let env = crate::env();
+        let mut keeper = env.keeper(setting);
+        for (how, script) in fill {
+            let mut spec = env.shell(&format!("{script}; read line"));
+            spec.limits.tmp_size = 1 << 20;
+            let mut sealed = keeper.spawn(&spec).unwrap();
+            if sealed.enforcement.is_enforced(Layer::MountNamespace) {
+                sealed.input.take();
+                assert_eq!(keeper.finish(sealed).exit.cause, None, "{}, {how}", setting.name());
+                continue;
+            }
+            // Its input stays open: only the limit ends it.
+            let input = sealed.input.take();
+            let ran = keeper.finish(sealed);
+            drop(input);
+            let hit =
+                ran.exit.fatal().unwrap_or_else(|| panic!("{}, {how}: {ran:?}", setting.name()));
+            assert_eq!((hit.limit, hit.value, hit.by), (Limit::Disk, 1 << 20, Holder::Watchdog));
+            assert!(hit.peak.is_some_and(|peak| peak > 1 << 20), "{hit:?}");
+        }
+        // What fits is left alone.
+        let mut spec = env.shell("head -c 900000 /dev/zero > $TMPDIR/fits && echo fits");
+        spec.limits.tmp_size = 1 << 20;
+        assert_eq!(says(&mut keeper, &spec), "fits\n", "{}", setting.name());
+    }
 }
 
 #[test]

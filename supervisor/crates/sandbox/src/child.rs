@@ -75,6 +75,8 @@ pub enum Cause {
     Memory,
     /// The limit of processes, where the whole tree was killed for it.
     Processes,
+    /// The size of its private `/tmp`, where that is only watched.
+    Disk,
     /// The whole tree was killed by the launcher.
     TreeKill,
 }
@@ -88,6 +90,7 @@ impl Cause {
             Self::FileSize => Some(Limit::FileSize),
             Self::Memory => Some(Limit::Memory),
             Self::Processes => Some(Limit::Processes),
+            Self::Disk => Some(Limit::Disk),
             Self::Seccomp | Self::TreeKill => None,
         }
     }
@@ -213,6 +216,7 @@ fn killed_for(hits: &[Hit]) -> Option<Cause> {
     hits.iter().find_map(|hit| match (hit.limit, hit.by) {
         (Limit::Memory, _) => Some(Cause::Memory),
         (Limit::Processes, Holder::Watchdog) => Some(Cause::Processes),
+        (Limit::Disk, Holder::Watchdog) => Some(Cause::Disk),
         _ => None,
     })
 }

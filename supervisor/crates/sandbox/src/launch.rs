@@ -555,6 +555,7 @@ impl Attempt {
                     &spec.limits,
                     (self.shim, self.rung),
                     main.as_fd(),
+                    self.private.as_ref().map(|private| private.0.as_path()),
                 ),
                 main,
                 shim: self.shim,

@@ -8,6 +8,8 @@
 //! Not seen: what grows and is used between two looks, and what only the kernel holds (sockets, pipes,
 //! System V segments that nobody has attached, files in memory while they are in a socket).
 
+mod disk;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -21,6 +23,7 @@ use nix::sys::{
     statvfs::statvfs,
 };
 
+use self::disk::Disk;
 use crate::{
     limit::{Hit, Holder, Limit},
     plan::{Rung, Unheld},
@@ -49,6 +52,7 @@ const PROCESSES_PER_BEAT: usize = 50;
 pub(crate) struct Watchdog {
     memory: Option<u64>,
     processes: Option<u64>,
+    disk: Option<Disk>,
     /// The shim's process id, and the stub's if there is one: not the program's to account for.
     own: Vec<i32>,
     last: Sample,
@@ -73,16 +77,18 @@ struct Sample {
 
 impl Watchdog {
     /// Watches what of `limits` nobody else holds; `None` when that is nothing. The tree is told by its
-    /// shim, the rung, and the program's process.
+    /// shim, the rung, and the program's process; `private` stands in for its `/tmp`.
     pub(crate) fn of(
         unheld: Unheld,
         limits: &Limits,
         (shim, rung): (i32, Rung),
         main: BorrowedFd<'_>,
+        private: Option<&Path>,
     ) -> Option<Self> {
         let memory = limits.memory.filter(|_| unheld.memory);
         let processes = limits.pids.filter(|_| unheld.processes);
-        if memory.is_none() && processes.is_none() {
+        let disk = private.and_then(|private| Disk::of(private, limits.tmp_size));
+        if memory.is_none() && processes.is_none() && disk.is_none() {
             return None;
         }
         let mut own = vec![shim];
@@ -90,12 +96,13 @@ impl Watchdog {
             // The program's parent; later it could be anybody's.
             own.extend(process::id(main).and_then(parent));
         }
-        Some(Self::new(memory, processes, own))
+        Some(Self { disk, ..Self::new(memory, processes, own) })
     }
 
     fn new(memory: Option<u64>, processes: Option<u64>, own: Vec<i32>) -> Self {
         let last = Sample::default();
-        Self { memory, processes, own, last, beats: 0, rest: 1, recount: 0, free: 0, hit: None }
+        let (disk, hit) = (None, None);
+        Self { memory, processes, disk, own, last, beats: 0, rest: 1, recount: 0, free: 0, hit }
     }
 
     /// What was passed, if something was.
@@ -106,7 +113,8 @@ impl Watchdog {
     /// One beat: looks if it is time to, and tells whether the tree has to be killed.
     pub(crate) fn beat(&mut self, free: u64) -> bool {
         self.beats += 1;
-        let alarmed = self.free > free.saturating_add(ALARM);
+        let alarmed =
+            self.free > free.saturating_add(ALARM) || self.disk.as_ref().is_some_and(Disk::stirs);
         if self.hit.is_some() || (self.beats < self.rest && !alarmed) {
             return false;
         }
@@ -124,6 +132,11 @@ impl Watchdog {
     fn passed(&mut self, found: &Sample, idle: bool) -> Option<Hit> {
         if let Some(value) = self.processes.filter(|value| found.threads > *value) {
             return Some(hit(Limit::Processes, value, found.threads));
+        }
+        let disk = self.disk.as_mut();
+        let full = disk.and_then(|disk| disk.look(&found.pids).map(|used| (disk.limit, used)));
+        if let Some((limit, used)) = full {
+            return Some(hit(Limit::Disk, limit, used));
         }
         let value = self.memory?;
         let files = if idle { 0 } else { files(&found.pids) };
@@ -330,7 +343,8 @@ mod tests {
     #[test]
     fn what_somebody_else_holds_is_not_watched() {
         let null = fs::File::open("/dev/null").unwrap();
-        let dog = |unheld, limits| Watchdog::of(unheld, limits, (1, Rung::Bare), null.as_fd());
+        let dog =
+            |unheld, limits| Watchdog::of(unheld, limits, (1, Rung::Bare), null.as_fd(), None);
         let limits = Limits::default();
         assert!(dog(Unheld { memory: false, processes: false }, &limits).is_none());
         let unlimited = Limits { memory: None, ..limits };

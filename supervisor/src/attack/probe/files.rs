@@ -358,12 +358,12 @@ fn flood_tmp_with_files(scene: &Scene) {
         }
         Ok(())
     };
-    scene.step("create", flood());
+    scene.held_step("create", flood());
 }
 
 fn fill_tmp(scene: &Scene) {
     let bytes = vec![1_u8; usize::try_from(scene.number("bytes")).unwrap()];
-    scene.step("write", fs::write(temporary().join("fill"), &bytes));
+    scene.held_step("write", fs::write(temporary().join("fill"), &bytes));
     scene.step("preallocate", {
         let file = File::create(temporary().join("claim")).unwrap();
         let arguments = [word(file.as_raw_fd()), 0, 0, bytes.len()];

@@ -314,6 +314,7 @@ fn cause_name(cause: Cause) -> &'static str {
         Cause::FileSize => "file-size",
         Cause::Memory => "memory",
         Cause::Processes => "processes",
+        Cause::Disk => "disk",
         Cause::TreeKill => "tree-kill",
     }
 }

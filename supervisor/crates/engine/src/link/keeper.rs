@@ -336,6 +336,7 @@ fn exited(exit: &Exit) -> Exited {
         Some(Ended::FileSize) => Cause::Limit(Limit::FileSize),
         Some(Ended::Memory) => Cause::Limit(Limit::Memory),
         Some(Ended::Processes) => Cause::Limit(Limit::Processes),
+        Some(Ended::Disk) => Cause::Limit(Limit::Disk),
         Some(Ended::TreeKill) | None => plain,
     };
     let usage = exit.usage.map(|usage| Usage {

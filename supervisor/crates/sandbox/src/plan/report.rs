@@ -115,7 +115,7 @@ const LOSSES: [(Layer, &str); 4] = [
     (
         Layer::MountNamespace,
         "files outside the grants can be seen by name (not read), their metadata changed by their owner; \
-         unix sockets are closed by seccomp only, if none was granted; the private /tmp is a directory of the host's, not bounded in size",
+         unix sockets are closed by seccomp only, if none was granted; the private /tmp is a directory of the host's, its size watched, not held",
     ),
     (Layer::PidNamespace, "other processes can be seen, and the tree is killed by sweeping /proc"),
     (
@@ -178,7 +178,11 @@ pub(super) fn held(spec: &Spec, machine: &Machine, rung: Rung, dedicated: bool) 
     let unheld = Unheld::of(machine, rung, dedicated);
     let tree = |controller, otherwise| machine.holder(controller).or(otherwise);
     let by_count = if unheld.processes { Holder::Watchdog } else { Holder::Rlimit };
-    let private = spec.level != Level::None && rung != Rung::Bare;
+    let at_tmp = match (spec.level, rung) {
+        (Level::None, _) => None,
+        (_, Rung::Bare) => Some(Holder::Watchdog),
+        (_, Rung::Root | Rung::User) => Some(Holder::Mount),
+    };
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let all = [
         (Limit::Memory, limits.memory, tree(Controller::Memory, Some(Holder::Watchdog))),
@@ -188,7 +192,7 @@ pub(super) fn held(spec: &Spec, machine: &Machine, rung: Rung, dedicated: bool) 
         (Limit::Wall, limits.wall.map(millis), Some(Holder::Timer)),
         (Limit::FileSize, limits.file_size, Some(Holder::Rlimit)),
         (Limit::OpenFiles, limits.open_files, Some(Holder::Rlimit)),
-        (Limit::Disk, Some(limits.tmp_size), private.then_some(Holder::Mount)),
+        (Limit::Disk, Some(limits.tmp_size), at_tmp),
     ];
     let asked =
         all.into_iter().filter_map(|(limit, value, by)| Some(Held { limit, value: value?, by }));

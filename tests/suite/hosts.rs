@@ -153,7 +153,7 @@ fn what_was_not_granted_is_refused_and_its_fix_makes_the_run_pass() {
 fn nothing_special_is_reached_by_name_number_or_another_spelling() {
     each(|net| {
         let curl = |url: &str| {
-            [["curl", "-sSf", "-m", "20"].map(str::to_owned).to_vec(), vec![url.to_owned()]]
+            [["curl", "-sSf", "-m", "60"].map(str::to_owned).to_vec(), vec![url.to_owned()]]
                 .concat()
         };
         for url in [
@@ -190,7 +190,7 @@ fn tls_through_a_tunnel_must_be_for_the_host_of_the_tunnel() {
     each(|net| {
         let to = ["--connect-to", "other.example:443:allowed.example:443"];
         let (own, other) = ("https://allowed.example/", "https://other.example/");
-        let curl = |url| ["curl", "-sSk", "-m", "20", url];
+        let curl = |url| ["curl", "-sSk", "-m", "60", url];
         net.control(&[&curl(other)[..], &to].concat());
         if !net.heard(34) {
             println!("skipped: no curl with TLS here");
@@ -216,7 +216,7 @@ fn no_question_for_a_name_leaves_and_no_record_but_addresses_is_given() {
             \x20   labels = b''.join(bytes([len(p)]) + p.encode() for p in name.split('.'))\n\
             \x20   question = b'\\x07\\x07\\x01\\0\\0\\x01\\0\\0\\0\\0\\0\\0' + labels + b'\\0' + struct.pack('!HH', kind, 1)\n\
             \x20   with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:\n\
-            \x20       asker.settimeout(20)\n\
+            \x20       asker.settimeout(60)\n\
             \x20       asker.connect(('8.8.8.8', 53))\n\
             \x20       asker.send(question)\n\
             \x20       return asker.recv(512)[3] & 15\n\

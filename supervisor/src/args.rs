@@ -427,7 +427,7 @@ pub(crate) struct Places {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     plugbay dev .\n  \
-    plugbay dev examples/wordstats            then type: count {\"text\": \"to be\"}\n  \
+    plugbay dev examples/wordstats   # then type: count {\"text\": \"to be\"}\n  \
     echo 'count {\"text\": \"a b\"}' | plugbay dev . --json | jq .")]
 pub(crate) struct Dev {
     /// The plugin's directory

@@ -51,7 +51,6 @@ fn every_command_of_the_workflow_and_of_the_page_parses() {
     let lines: Vec<&str> = workflow.lines().chain(shell.flat_map(str::lines)).collect();
     let mut found = 0;
     for line in lines.iter().filter(|line| line.contains("plugbay run ")) {
-        let line = line.split(" #").next().unwrap();
         let parsed = Plugbay::try_parse_from(example(line).unwrap());
         assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
         found += 1;
@@ -59,7 +58,7 @@ fn every_command_of_the_workflow_and_of_the_page_parses() {
     assert!(found > 5, "{found}");
 }
 
-/// The words of the `plugbay` command in a line of shell: pipes and redirections cut off, single
+/// The words of the `plugbay` command in a line of shell: pipes, redirections and comments cut off, single
 /// quotes understood, which is all that the examples use.
 fn example(line: &str) -> Option<Vec<String>> {
     let start = line.find("plugbay ")?;
@@ -68,7 +67,7 @@ fn example(line: &str) -> Option<Vec<String>> {
     for c in line.get(start..)?.chars() {
         match c {
             '\'' => quoted = !quoted,
-            '|' | '>' if !quoted => break,
+            '|' | '>' | '#' if !quoted => break,
             ' ' if !quoted => words.push(String::new()),
             _ => words.last_mut()?.push(c),
         }
@@ -194,6 +193,7 @@ fn help_of_the_whole() {
       call         Start a plugin sealed, call one method, print the result, stop the plugin
       run          Run one command in a sandbox that denies everything not granted
       learn        Watch one trusted command with everything open, and write the grants that it needs
+      dev          Run a plugin while you write it: each saved change takes its place at once
       list         List the plugins that can be called by name
       info         Show what a plugin offers and what it asks for
       help-plugin  Show how a plugin's methods are called

@@ -11,6 +11,7 @@ use std::{
 use crate::{
     denial::secret::secret,
     machine::{BaseEntry, TREES},
+    protection::{Demand, Protection},
     spec::{Access, FileGrant, Network, NetworkMode, Profile, Spec},
 };
 
@@ -32,6 +33,8 @@ pub(crate) fn opened(spec: &Spec, entries: &[PathBuf], shown: &[PathBuf]) -> Spe
     wide.files.extend(entries.iter().chain(shown).map(open));
     wide.network = Network { mode: NetworkMode::Full, ..Network::default() };
     wide.profile = Profile::Ci;
+    // Without a view it is the filter that closes them.
+    wide.demands.insert(Protection::SocketsUnix, Demand::Off);
     wide
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use plugbay_sandbox::{Access, EnvGrant};
+use plugbay_sandbox::{Access, Denial, EnvGrant, Fix};
 use serde::Serialize;
 
 use super::is_nothing;
@@ -53,7 +53,7 @@ struct Document {
     /// The same as flags of `plugbay run`.
     flags: String,
     left_out: Vec<LeftOut>,
-    /// What was refused while learning as well.
+    /// What was refused while learning as well, or will be with what was learned.
     refused: Vec<Shown>,
     not_seen: Vec<String>,
 }
@@ -116,6 +116,9 @@ impl Report<'_> {
             let text = format!("{}: {}", it.path.display(), it.why);
             terminal.say_as(Tone::Warn, "left out", &text);
         }
+        for denial in self.unmet() {
+            terminal.say_as(Tone::Warn, "left out", &Shown::of(denial).line());
+        }
         for line in self.not_seen() {
             terminal.say_as(Tone::Note, "not seen", &line);
         }
@@ -129,6 +132,14 @@ impl Report<'_> {
             self.ended()
         );
         terminal.say_as(Tone::Note, "learned", &text);
+    }
+
+    /// What the filter refuses with these grants too: its remedy is wider than a grant, and not for us to
+    /// choose.
+    fn unmet(&self) -> impl Iterator<Item = &Denial> {
+        let kinds = self.end.lessons.needs().kinds().iter();
+        let met = !self.learned.unix.is_empty();
+        kinds.filter(move |denial| !met && matches!(denial.fix, Some(Fix::Demand(..))))
     }
 
     fn command(&self) -> Vec<String> {
@@ -220,7 +231,7 @@ impl Report<'_> {
                 .iter()
                 .map(|it| LeftOut { path: shown(&it.path), access: it.access, why: it.why.clone() })
                 .collect(),
-            refused: self.end.denials.kinds().iter().map(Shown::of).collect(),
+            refused: self.end.denials.kinds().iter().chain(self.unmet()).map(Shown::of).collect(),
             not_seen: self.not_seen(),
         }
     }

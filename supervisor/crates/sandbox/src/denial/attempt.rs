@@ -277,8 +277,9 @@ impl Granted {
     /// What the grants lack for the path of a unix socket.
     pub(super) fn socket(&self, path: &Path, host: &dyn Host) -> Option<Denial> {
         let target = host.real(path)?;
-        let covered =
-            !self.viewed || self.access(&target).is_some() || self.sockets.contains(&target);
+        // Without a view the filter lets who may make sockets reach all of them; others make none.
+        let open = !self.viewed && !self.learning;
+        let covered = open || self.access(&target).is_some() || self.sockets.contains(&target);
         (!covered).then(|| Denial {
             path: Some(path.to_owned()),
             fix: Some(Fix::Unix(target)),

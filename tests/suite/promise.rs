@@ -5,3 +5,4 @@ mod example;
 mod failover;
 mod golden;
 mod streams;
+mod swap;

@@ -146,17 +146,22 @@ impl Plug {
                 Some(setback @ Setback::Ended(_)) => self.reason(setback),
                 Some(_) | None => None,
             },
-            Turn::Begun | Turn::Switched | Turn::Kept => None,
+            Turn::Begun(_) | Turn::Switched | Turn::Kept => None,
         };
-        if turn == Turn::Begun {
+        let from = match turn {
+            Turn::Begun(from) => Some(self.edition_of(from).clone()),
+            Turn::Switched | Turn::Kept | Turn::Aborted(_) | Turn::RolledBack(_) | Turn::Over => {
+                None
+            }
+        };
+        if from.is_some() {
             self.refused = None;
         }
-        let from = self.edition().clone();
         let Some(followed) = self.exchanges.get_mut(&to) else { return };
         if let Turn::Aborted(setback) | Turn::RolledBack(setback) = turn {
             followed.setback = Some(setback);
         }
-        if turn == Turn::Begun {
+        if let Some(from) = &from {
             followed.finished = from.finished.load(Ordering::Relaxed);
         }
         let new = self.editions.get(&to).map(|one| one.finished.load(Ordering::Relaxed));
@@ -167,7 +172,7 @@ impl Plug {
             status.stage = stage;
             status.switched |= matches!(turn, Turn::Switched | Turn::Kept);
             status.verdict = verdict(turn).or(status.verdict);
-            if turn == Turn::Begun {
+            if let Some(from) = &from {
                 status.from = from.generation;
                 status.from_version = from.manifest().plugin.version.to_string();
             }
@@ -283,7 +288,7 @@ impl Plug {
 
 fn what(turn: Turn) -> &'static str {
     match turn {
-        Turn::Begun => "begun",
+        Turn::Begun(_) => "begun",
         Turn::Switched => "switched",
         Turn::Kept => "kept",
         Turn::Aborted(_) => "aborted",
@@ -297,6 +302,6 @@ fn verdict(turn: Turn) -> Option<SwapVerdict> {
         Turn::Kept => Some(SwapVerdict::Kept),
         Turn::Aborted(_) => Some(SwapVerdict::Aborted),
         Turn::RolledBack(_) => Some(SwapVerdict::RolledBack),
-        Turn::Begun | Turn::Switched | Turn::Over => None,
+        Turn::Begun(_) | Turn::Switched | Turn::Over => None,
     }
 }

@@ -116,8 +116,8 @@ pub enum Setback {
 /// A turn that an exchange took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// It began.
-    Begun,
+    /// It began, in the place of this generation.
+    Begun(Generation),
     /// The new generation answers from now on.
     Switched,
     /// The new generation has proved itself, or nobody wanted to wait for that.
@@ -242,7 +242,7 @@ impl Slot {
             return;
         }
         let Some(Change { to, rules, strategy, bake }) = self.queued.take() else { return };
-        effects.push(Effect::Exchange(to, Turn::Begun));
+        effects.push(Effect::Exchange(to, Turn::Begun(self.generation)));
         let stage = match strategy {
             SwapStrategy::Exclusive => Stage::Parting,
             SwapStrategy::Overlap | SwapStrategy::Handoff => Stage::Coming,

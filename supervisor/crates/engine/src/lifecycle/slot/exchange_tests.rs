@@ -186,7 +186,10 @@ fn the_last_of_several_exchanges_counts() {
     }
     let superseded = Turn::Aborted(Setback::Superseded);
     let third = second().next();
-    assert_eq!(world.turns, [(second(), Turn::Begun), (second(), superseded), (third, superseded)]);
+    assert_eq!(
+        world.turns,
+        [(second(), Turn::Begun(first())), (second(), superseded), (third, superseded)]
+    );
     world.exit(nth(2), Exit::Clean);
     world.step(Event::Ready(nth(3)));
     assert_eq!(answering(&world), [third.next()]);

@@ -11,7 +11,7 @@ use crate::{
     machine::Machine,
     plan::landlock_since,
     protection::{Grade, Hold, Protection},
-    spec::{NetworkMode, Spec},
+    spec::{Level, NetworkMode, Spec},
 };
 
 /// What of this machine says why something is missing.
@@ -124,6 +124,9 @@ pub fn of_layer(layer: Layer, status: Status, situation: &Situation) -> Vec<Stri
 }
 
 fn lost(protection: Protection, spec: &Spec, situation: &Situation) -> Vec<String> {
+    if spec.level == Level::None && !matches!(protection, Protection::Limit(_)) {
+        return vec!["a level that seals: --level standard".to_owned()];
+    }
     match protection {
         Protection::FilesRead | Protection::FilesWrite => landlock(situation, 5),
         Protection::FilesMetadata => {

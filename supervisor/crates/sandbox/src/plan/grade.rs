@@ -329,6 +329,10 @@ impl Grader<'_> {
         {
             return whole(&by);
         }
+        if self.holds(Layer::NoNewPrivileges) && self.holds(Layer::Capabilities) {
+            let told = "it stays root's user, without root's rights: what root owns of its grants is its own";
+            return part(&by, told);
+        }
         absent("it has all rights of its user, and gains more by set-uid programs")
     }
 

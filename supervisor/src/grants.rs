@@ -83,7 +83,7 @@ pub(crate) fn understand(typed: &Run, world: &World<'_>) -> Result<Grants, Failu
         overlay,
         base: if typed.files.bare { Base::Bare } else { Base::System },
         network: network(&typed.reach.net)?,
-        unix_sockets: sockets(&typed.reach, world)?,
+        unix_sockets: sockets(&typed.reach, &files, world)?,
         env: typed.reach.env.iter().map(variable).collect(),
         limits: limits(&typed.limits),
         level: level(typed.level.unwrap_or_default()),
@@ -101,13 +101,14 @@ pub(crate) fn understand_learning(typed: &Learn, world: &World<'_>) -> Result<Gr
     let typed_files = typed.files.as_files();
     let typed_workdir = typed.workdir.as_deref().map(|path| resolve("--workdir", path, world));
     let (deny, notes) = denied(&typed_files.deny, world)?;
+    let files = files(&typed_files, world)?;
     Ok(Grants {
-        files: files(&typed_files, world)?,
         deny,
         notes,
         base: if typed_files.bare { Base::Bare } else { Base::System },
         network: network(&typed.reach.net)?,
-        unix_sockets: sockets(&typed.reach, world)?,
+        unix_sockets: sockets(&typed.reach, &files, world)?,
+        files,
         env: typed.reach.env.iter().map(variable).collect(),
         limits: limits(&typed.limits),
         overlay: None,
@@ -127,15 +128,19 @@ pub(crate) fn files(typed: &FileWords, world: &World<'_>) -> Result<Vec<FileGran
         ("--exec", Access::Exec, &typed.exec),
         ("--write", Access::Write, &typed.write),
     ];
-    let mut grants: Vec<FileGrant> = Vec::new();
+    let (mut grants, mut named): (Vec<FileGrant>, Vec<_>) = (Vec::new(), Vec::new());
     for (flag, access, paths) in asked {
         for path in paths {
-            let path = resolve(flag, path, world)?;
-            match grants.iter_mut().find(|grant| grant.path == path) {
+            let real = resolve(flag, path, world)?;
+            named.push((flag, world.current_dir.join(path), real.clone()));
+            match grants.iter_mut().find(|grant| grant.path == real) {
                 Some(grant) => grant.access = grant.access.max(access),
-                None => grants.push(FileGrant::requested(path, access)),
+                None => grants.push(FileGrant::requested(real, access)),
             }
         }
+    }
+    for (flag, path, real) in &named {
+        stays(flag, path, real, &grants, world)?;
     }
     Ok(grants)
 }
@@ -180,6 +185,43 @@ fn outputs(
     typed.output.iter().map(below).collect()
 }
 
+/// Refuses a name that a link leads out of a directory which the command may write: the run before may
+/// have put the link there, to be granted in this one what it leads to.
+fn stays(
+    flag: &str,
+    path: &Path,
+    real: &Path,
+    grants: &[FileGrant],
+    world: &World<'_>,
+) -> Result<(), Failure> {
+    let plain = plain(path);
+    let above: Vec<PathBuf> =
+        plain.ancestors().skip(1).filter_map(|parent| (world.canonical)(parent).ok()).collect();
+    let left = grants.iter().filter(|grant| grant.access == Access::Write).find(|grant| {
+        above.iter().any(|parent| parent.starts_with(&grant.path)) && !real.starts_with(&grant.path)
+    });
+    let Some(left) = left else { return Ok(()) };
+    let (path, from, to) = (path.display(), left.path.display(), real.display());
+    let what =
+        format!("{flag} `{path}`: a link leads out of `{from}`, which the command may write");
+    Err(Failure::usage(what).hint(format!(
+        "it leads to `{to}`, and an earlier run may have put it there; if that is meant, name `{to}` itself"
+    )))
+}
+
+/// The path without `..`, as it is written.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => plain.push(part),
+        }
+    }
+    plain
+}
+
 /// What `--deny` hides, and what there is to say of it. A name that is not there is a mistake, since
 /// nothing would be hidden; a pattern may find nothing.
 fn denied(typed: &[PathBuf], world: &World<'_>) -> Result<(Vec<PathBuf>, Vec<String>), Failure> {
@@ -206,8 +248,16 @@ fn denied(typed: &[PathBuf], world: &World<'_>) -> Result<(Vec<PathBuf>, Vec<Str
     Ok((deny, notes))
 }
 
-fn sockets(typed: &ReachWords, world: &World<'_>) -> Result<Vec<PathBuf>, Failure> {
-    typed.unix.iter().map(|path| resolve("--unix", path, world)).collect()
+fn sockets(
+    typed: &ReachWords,
+    files: &[FileGrant],
+    world: &World<'_>,
+) -> Result<Vec<PathBuf>, Failure> {
+    let socket = |path: &PathBuf| {
+        let real = resolve("--unix", path, world)?;
+        stays("--unix", &world.current_dir.join(path), &real, files, world).map(|()| real)
+    };
+    typed.unix.iter().map(socket).collect()
 }
 
 fn resolve(flag: &str, path: &Path, world: &World<'_>) -> Result<PathBuf, Failure> {
@@ -364,7 +414,8 @@ mod tests {
     fn canonical(path: &Path) -> io::Result<PathBuf> {
         let path = path.components().filter(|part| part.as_os_str() != ".").collect::<PathBuf>();
         match path.to_str() {
-            Some("/link") => Ok("/real".into()),
+            Some("/link" | "/here/way") => Ok("/real".into()),
+            Some("/here/../srv") => Ok("/srv".into()),
             Some(
                 "/here" | "/here/sub" | "/real" | "/srv" | "/srv/s" | "/tmp" | "/tmp/x" | "/usr",
             ) => Ok(path),
@@ -395,6 +446,20 @@ mod tests {
 
     fn grant(path: &str, access: Access) -> FileGrant {
         FileGrant::requested(path, access)
+    }
+
+    #[test]
+    fn a_link_that_the_command_could_have_made_grants_nothing() {
+        for flags in [["--read", "way"], ["--unix", "way"], ["--write", "./way"]] {
+            let refused = meant(&[&["--write", "."], &flags[..]].concat()).unwrap_err();
+            assert!(refused.message.contains("leads out of `/here`"), "{}", refused.message);
+            assert!(refused.hint.unwrap().contains("name `/real` itself"));
+        }
+        // By its own name, from where nothing can be written, and around it.
+        for flags in [["--write", ".", "--read", "/real"], ["--read", ".", "--read", "way"]] {
+            assert!(meant(&flags).is_ok());
+        }
+        assert!(meant(&["--write", ".", "--read", "../srv"]).is_ok());
     }
 
     #[test]

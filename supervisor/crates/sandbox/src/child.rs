@@ -172,6 +172,10 @@ impl Child {
         // The bare shim sweeps on TERM; as a namespace's init its death is everybody's.
         let signal = if self.rung == Rung::Bare { libc::SIGTERM } else { libc::SIGKILL };
         sys::pidfd_signal(self.shim_fd.as_fd(), signal).ok();
+        if self.rung == Rung::Bare {
+            // Without scopes the program can have stopped it.
+            sys::pidfd_signal(self.shim_fd.as_fd(), libc::SIGCONT).ok();
+        }
     }
 
     /// Whether some limit of it holds only while somebody looks: see [`crate::Beat`].

@@ -23,10 +23,10 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sched::{CloneFlags, setns},
     sys::{
-        signal::{SigSet, SigmaskHow, Signal, sigprocmask},
+        signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask},
         socket::{AddressFamily, SockFlag, SockType, socket},
     },
-    unistd::{Gid, Uid, chown, sethostname},
+    unistd::{Gid, Pid, Uid, chown, sethostname},
 };
 
 use crate::{
@@ -130,7 +130,11 @@ fn run_in_namespaces(job: Job<'_>) -> Result<(), ()> {
             // Pid 1: reap whatever is orphaned here; when the stub ends the program has, and with
             // our exit the kernel kills the rest of the namespace.
             loop {
-                match sys::wait(-1, false) {
+                match sys::wait_or_stop() {
+                    // Without scopes the program can stop its parent, which would tell of no end.
+                    Ok(Some(child)) if child.pid == stub && libc::WIFSTOPPED(child.status) => {
+                        kill(Pid::from_raw(stub), Signal::SIGKILL).ok();
+                    }
                     Ok(Some(child)) if child.pid == stub => return Ok(()),
                     Ok(_) => {}
                     Err(_no_children) => return Ok(()),

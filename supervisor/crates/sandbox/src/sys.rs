@@ -406,10 +406,19 @@ pub(crate) struct Reaped {
 
 /// Waits for a child (`-1`: any). `None` when `no_hang` and none has ended.
 pub(crate) fn wait(pid: i32, no_hang: bool) -> Result<Option<Reaped>, Errno> {
+    wait_for(pid, if no_hang { libc::WNOHANG } else { 0 })
+}
+
+/// Waits until a child ends or is stopped; which of the two is in its status.
+pub(crate) fn wait_or_stop() -> Result<Option<Reaped>, Errno> {
+    wait_for(-1, libc::WUNTRACED)
+}
+
+fn wait_for(pid: i32, flags: i32) -> Result<Option<Reaped>, Errno> {
     let mut status = 0;
     // SAFETY: rusage is plain integers; zeroes are valid.
     let mut usage: libc::rusage = unsafe { mem::zeroed() };
-    let flags = libc::__WALL | if no_hang { libc::WNOHANG } else { 0 };
+    let flags = libc::__WALL | flags;
     loop {
         // SAFETY: both out-pointers refer to live locals.
         let reaped = unsafe { libc::wait4(pid, &raw mut status, flags, &raw mut usage) };

@@ -119,6 +119,9 @@ fn flags(spec: &Spec) -> Vec<String> {
     ] {
         flag(name, limit.map_or("none".to_owned(), |limit| limit.to_string()));
     }
+    for (protection, demand) in &spec.demands {
+        flag(&format!("--{}", demand.as_str()), protection.to_string());
+    }
     if let Some(time) = limits.cpu_time {
         flag("--cpu-time", format!("{}s", time.as_secs()));
     }

@@ -41,7 +41,7 @@ pub(crate) const NEEDS: [Need; 19] = [
     need(
         Layer::PidNamespace,
         17,
-        "signal supervisor, victim, sibling, parent, everybody",
+        "signal supervisor, victim, sibling, everybody",
         &[Layer::LandlockScopes, Layer::DedicatedUser, Layer::IdMappedMounts],
     ),
     need(Layer::MountNamespace, 8, "stat, readlink, chdir, watch outside", &[]),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use plugbay_sandbox::{Access, FileGrant, Layer, Spec, scrub};
+use plugbay_sandbox::{Access, Demand, FileGrant, Layer, Protection, Spec, scrub};
 use serde::Serialize;
 
 use super::{
@@ -83,7 +83,7 @@ impl Stage {
         let offer = Offer::of(&ground)?;
         let careless = careless_descriptors(ground.path())?;
         let mut keeper = Keeper::start()?;
-        let sibling = keeper.spawn(&attacker(&ground, ["answer"]))?;
+        let sibling = keeper.spawn(&attacker(&ground, &offer, ["answer"]))?;
         Ok(Self { door, offer, sibling, asked: 0, _careless: careless, keeper, ground })
     }
 
@@ -159,9 +159,8 @@ impl Stage {
         let scene = Scene::new(&self.ground, Some(targets)).map_err(broken)?;
         let before = scene.host().map_err(broken)?;
         let mut spec = self.spec(row, &scene);
-        // What may come through here is not meant for the rest of the machine, nor for the sandbox's own
-        // processes, which it could only harm itself by.
-        spec.args.extend(["everybody=no".into(), "parent=no".into()]);
+        // What may come through here is not meant for the rest of the machine.
+        spec.args.push("everybody=no".into());
         let ran = layer::run(spec, off).map_err(|why| match why {
             Unsealed::Refused(why) => format!("it was not started: {why}"),
             Unsealed::Broken(error) => broken(error),
@@ -237,7 +236,7 @@ impl Stage {
 
     fn spec(&self, row: &Row, scene: &Scene) -> Spec {
         let words = std::iter::once(row.attack).chain(row.words.iter().copied());
-        let mut spec = attacker(&self.ground, words.chain(scene.words()));
+        let mut spec = attacker(&self.ground, &self.offer, words.chain(scene.words()));
         spec.files.push(FileGrant::requested(&scene.work, Access::Write));
         for helper in Helper::ALL.map(|helper| self.ground.helper(helper)) {
             if helper.exists() {
@@ -294,22 +293,25 @@ impl Stage {
     }
 }
 
-/// A spec that runs a probe with these words. Its own file is all that is granted.
-fn attacker<'a>(ground: &Ground, words: impl IntoIterator<Item = &'a str>) -> Spec {
+/// A spec that runs a probe with these words. Its own file is all that is granted. Where there is no
+/// Landlock, the files are left to the view, where there is one: else nothing would start.
+fn attacker<'a>(ground: &Ground, offer: &Offer, words: impl IntoIterator<Item = &'a str>) -> Spec {
     let program = ground.program();
     let mut spec = Spec::new(&program);
     spec.files.push(FileGrant::requested(program, Access::Exec));
     spec.args = ["probe", probe::VERB].into_iter().chain(words).map(Into::into).collect();
     spec.env = scrub(&[], &[]);
+    if offer.landlock == 0 && offer.namespaces {
+        let files = [Protection::FilesRead, Protection::FilesWrite];
+        spec.demands.extend(files.map(|protection| (protection, Demand::Prefer)));
+    }
     spec
 }
 
 /// That nothing is started is right where the kernel lacks what must hold, and a fault elsewhere.
 fn refused(offer: &Offer, why: String) -> Result<Verdict, String> {
-    let lacks =
-        [Layer::LandlockFiles, Layer::LandlockNetwork, Layer::LandlockScopes, Layer::Seccomp]
-            .into_iter()
-            .any(|layer| !offer.has(layer) && why.contains(layer.name()));
+    let known = [Layer::LandlockFiles, Layer::LandlockNetwork, Layer::Seccomp];
+    let lacks = known.into_iter().any(|layer| !offer.has(layer)) && why.contains("required");
     let why = why.trim().to_owned();
     if lacks { Ok(Verdict::Refused { why }) } else { Err(format!("it was not started: {why}")) }
 }

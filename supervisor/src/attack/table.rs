@@ -141,6 +141,7 @@ pub(crate) const FILE_ROWS: &[Row] = &[
         .excused(&[
             ("pivot_root", "the first root file system cannot be left"),
             ("bind", "a locked mount"),
+            ("remount", "a locked mount"),
         ]),
     Row::new(11, "mount by descriptors", "new-mount-calls", denied(FILTER, &[ENOSYS]))
         .told("new-mount-interface")
@@ -223,11 +224,17 @@ pub(crate) const FILE_ROWS: &[Row] = &[
 pub(crate) const PROCESS_ROWS: &[Row] = &[
     Row::new(
         17,
-        "signal supervisor, victim, sibling, parent, everybody",
+        "signal supervisor, victim, sibling, everybody",
         "signal-others",
         denied(SIGNALS, NO_SUCH),
+    ),
+    Row::new(
+        17,
+        "stop the process that waits for its end",
+        "stop-parent",
+        denied_or_reported(&[Layer::LandlockScopes], NO_SUCH, "has no "),
     )
-    .excused(&[("kill-parent", "another user may have started it")]),
+    .control(Control::None("it would stop whoever makes this attack")),
     Row::new(
         17,
         "signal as owner of a pipe",

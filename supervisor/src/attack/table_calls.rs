@@ -8,7 +8,7 @@ use libc::{
 use plugbay_sandbox::{Cause, EnvGrant, HostGrant, Layer, Limit, NetworkMode, scrub};
 
 use super::{
-    row::{Control, Expect, Row, denied},
+    row::{Control, Expect, Row, denied, denied_or_reported},
     scene::MARKER,
 };
 
@@ -160,7 +160,7 @@ pub(crate) const NETWORK_ROWS: &[Row] = &[
         52,
         "abstract sockets, full network",
         "abstract-socket",
-        denied(&[Layer::LandlockScopes, Layer::Seccomp], &[EPERM, EACCES]),
+        denied_or_reported(&[Layer::LandlockScopes], &[EPERM, EACCES], "has no "),
     )),
     Row::new(
         52,

@@ -114,7 +114,7 @@ fn change_outside(scene: &Scene) {
 }
 
 fn change_system(scene: &Scene) {
-    for directory in ["/", "/etc", "/usr", "/dev", "/run", "/proc"] {
+    for directory in ["/", "/etc", "/usr", "/run", "/proc"] {
         let path = Path::new(directory).join(format!(".probe-{}", std::process::id()));
         let made = File::create_new(&path);
         if made.is_ok() {

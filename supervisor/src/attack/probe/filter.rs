@@ -180,7 +180,9 @@ fn every_number(scene: &Scene) {
     let mut answered = 0;
     for number in (0..1024).filter(|number| !has_no_answer(*number)) {
         call::in_child(|| {
-            nix::unistd::alarm::set(2);
+            // A tenth of a second is enough for a call that does not wait for ever.
+            let soon = [0_i64, 0, 0, 100_000];
+            raw(libc::SYS_setitimer, &[0, address(&soon), 0]).ok();
             raw(number, &[]).map_or(1, |_| 0)
         });
         answered += 1;

@@ -30,6 +30,7 @@ use super::{
 
 pub(crate) const ATTACKS: &[Attack] = &[
     ("signal-others", signal_others),
+    ("stop-parent", stop_parent),
     ("signal-by-owner", signal_by_owner),
     ("trace-others", trace_others),
     ("spy-on-others", spy_on_others),
@@ -96,9 +97,6 @@ fn signal_others(scene: &Scene) {
         scene.step(&format!("pidfd-{whose}"), sent);
         scene.step(&format!("group-{whose}"), kill(Pid::from_raw(-pid), urgent));
     }
-    if scene.text("parent") != "no" {
-        scene.step("kill-parent", kill(getppid(), urgent));
-    }
     // Says yes even if every single signal was refused; whether one arrived, the host knows.
     // The control leaves it out: it would reach the victims of other tests.
     if scene.text("everybody") == "yes" {
@@ -106,6 +104,11 @@ fn signal_others(scene: &Scene) {
         scene.tried("kill-all");
     }
     scene.step("end-victim", kill(Pid::from_raw(scene.number("victim")), Signal::SIGKILL));
+}
+
+/// Inside, the parent is of the sandbox: stopped, it would tell nobody of our end.
+fn stop_parent(scene: &Scene) {
+    scene.step("stop", kill(getppid(), Signal::SIGSTOP));
 }
 
 /// A pipe that sends SIGKILL to its "owner" when data arrives: a signal that `kill` never sees.
@@ -119,7 +122,19 @@ fn signal_by_owner(scene: &Scene) {
         raw(libc::SYS_fcntl, &[pipe, word(libc::F_SETFL), word(libc::O_ASYNC)]).ok();
         writer.write_all(b"x").unwrap();
         scene.tried(whose);
+        own_socket(pid);
     }
+}
+
+/// The same by a socket, which has an owner of its own and other calls to name it.
+fn own_socket(pid: i32) {
+    const FIOSETOWN: usize = 0x8901;
+    let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let number = word(ours.as_raw_fd());
+    raw(libc::SYS_ioctl, &[number, FIOSETOWN, address(&pid)]).ok();
+    raw(libc::SYS_fcntl, &[number, 10, word(libc::SIGKILL)]).ok();
+    raw(libc::SYS_fcntl, &[number, word(libc::F_SETFL), word(libc::O_ASYNC)]).ok();
+    theirs.write_all(b"x").ok();
 }
 
 fn trace_others(scene: &Scene) {

@@ -21,7 +21,12 @@ impl Vitals {
         let own = std::process::id();
         let mut all = Self::of(own)?;
         for keeper in children(own)? {
-            let theirs = Self::of(keeper)?;
+            let theirs = match Self::of(keeper) {
+                Ok(theirs) => theirs,
+                // The keeper of a host before this one, ended and not waited for yet: it holds nothing.
+                Err(error) if has_ended(&error) => continue,
+                Err(error) => return Err(error),
+            };
             all.private += theirs.private;
             all.descriptors += theirs.descriptors;
             all.threads += theirs.threads;
@@ -44,6 +49,11 @@ impl Vitals {
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?.count().try_into()?;
         Ok(Self { private: kib.sum::<u64>() * 1024, descriptors, threads, busy_ns })
     }
+}
+
+fn has_ended(error: &anyhow::Error) -> bool {
+    let errno = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+    matches!(errno, Some(libc::ESRCH | libc::ENOENT))
 }
 
 /// The children of a process, whichever of its threads made them.
